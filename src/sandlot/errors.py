@@ -1,0 +1,295 @@
+"""Every failure sandlot reports on purpose.
+
+Each class has a stable ``code`` (what scripts match on), an ``exit_status`` (what the CLI exits with) and a ``hint``
+(one next step). The text is one lower-case sentence. A foreign exception is translated into one of these at the
+seam where it enters; a traceback reaching a user is a bug.
+
+::
+
+    SandlotError
+    ├── UsageError              invalid_argument       2   the request itself is wrong
+    ├── NotFound                                       3
+    │   ├── WorkspaceNotFound   workspace_not_found
+    │   ├── SnapshotNotFound    snapshot_not_found
+    │   ├── CommandNotFound     command_not_found
+    │   ├── BaseNotFound        base_not_found
+    │   └── PathNotFound        path_not_found
+    ├── Conflict                                       4
+    │   ├── NameTaken           name_taken
+    │   ├── WorkspaceBusy       workspace_busy
+    │   ├── TargetExists        target_exists
+    │   ├── PatchRejected       patch_rejected
+    │   ├── SyncConflict        sync_conflict
+    │   └── LimitReached        limit_reached
+    ├── Refused                                        5   hostile or unusable input
+    │   ├── SeedUnreadable      seed_unreadable
+    │   ├── ArchiveRefused      archive_refused
+    │   ├── UnsafePath          unsafe_path
+    │   ├── FileRefused         file_refused
+    │   └── GitFailed           git_failed
+    ├── IsolationUnavailable    isolation_unavailable  6   never falls back to the host
+    ├── WorkspaceFailure                               7   the workspace broke, not the command
+    │   ├── StartFailed         start_failed
+    │   ├── AgentUnresponsive   agent_unresponsive
+    │   ├── CommandInterrupted  command_interrupted
+    │   └── ProtocolError       protocol_error
+    └── StateError                                     8
+        ├── StateUnwritable     state_unwritable
+        ├── StateCorrupt        state_corrupt
+        └── StateTooNew         state_too_new
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AgentUnresponsive",
+    "ArchiveRefused",
+    "BaseNotFound",
+    "CommandInterrupted",
+    "CommandNotFound",
+    "Conflict",
+    "FileRefused",
+    "GitFailed",
+    "IsolationUnavailable",
+    "LimitReached",
+    "NameTaken",
+    "NotFound",
+    "PatchRejected",
+    "PathNotFound",
+    "ProtocolError",
+    "Refused",
+    "SandlotError",
+    "SeedUnreadable",
+    "SnapshotNotFound",
+    "StartFailed",
+    "StateCorrupt",
+    "StateError",
+    "StateTooNew",
+    "StateUnwritable",
+    "SyncConflict",
+    "TargetExists",
+    "UnsafePath",
+    "UsageError",
+    "WorkspaceBusy",
+    "WorkspaceFailure",
+    "WorkspaceNotFound",
+]
+
+
+class SandlotError(Exception):
+    """The root of every error sandlot raises on purpose.
+
+    ``message`` is one sentence, ``hint`` the next step or empty, ``details`` extra lines a person may want (for a
+    rejected patch: one line for each hunk).
+    """
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.details = details
+
+    def to_json(self) -> dict[str, object]:
+        """The error as the object that ``--json`` prints and the MCP server returns."""
+        return {"error": {"code": self.code, "message": self.message, "hint": self.hint, "details": list(self.details)}}
+
+
+class UsageError(SandlotError):
+    """An argument, option or field is wrong; nothing was done."""
+
+    code = "invalid_argument"
+    exit_status = 2
+
+
+class NotFound(SandlotError):
+    """Something was named that does not exist."""
+
+    code = "not_found"
+    exit_status = 3
+
+
+class WorkspaceNotFound(NotFound):
+    """No workspace has that id or name (or it was deleted)."""
+
+    code = "workspace_not_found"
+    default_hint = "sandlot workspace list"
+
+
+class SnapshotNotFound(NotFound):
+    """The workspace has no snapshot of that name."""
+
+    code = "snapshot_not_found"
+
+
+class CommandNotFound(NotFound):
+    """The workspace's history has no command of that number."""
+
+    code = "command_not_found"
+
+
+class BaseNotFound(NotFound):
+    """No base has that id."""
+
+    code = "base_not_found"
+    default_hint = "sandlot base list"
+
+
+class PathNotFound(NotFound):
+    """A path does not exist, in the workspace or on the host; the message says where."""
+
+    code = "path_not_found"
+
+
+class Conflict(SandlotError):
+    """The request collides with something that exists."""
+
+    code = "conflict"
+    exit_status = 4
+
+
+class NameTaken(Conflict):
+    """A live workspace, or a snapshot of this workspace, already has that name."""
+
+    code = "name_taken"
+
+
+class WorkspaceBusy(Conflict):
+    """Another process holds the workspace's lifecycle lock for longer than we waited."""
+
+    code = "workspace_busy"
+
+
+class TargetExists(Conflict):
+    """A host path that would be written already exists."""
+
+    code = "target_exists"
+
+
+class PatchRejected(Conflict):
+    """A patch does not apply; nothing was changed. ``details`` has one line for each hunk or file."""
+
+    code = "patch_rejected"
+
+
+class SyncConflict(Conflict):
+    """Files changed both on the host and in the workspace; nothing was pushed. ``details`` names them."""
+
+    code = "sync_conflict"
+
+
+class LimitReached(Conflict):
+    """A configured limit, such as the number of workspaces, does not allow another one."""
+
+    code = "limit_reached"
+
+
+class Refused(SandlotError):
+    """The input could not, or must not, be used."""
+
+    code = "refused"
+    exit_status = 5
+
+
+class SeedUnreadable(Refused):
+    """A file of the seed cannot be read, or changed while it was read; nothing half-made stays behind."""
+
+    code = "seed_unreadable"
+
+
+class ArchiveRefused(Refused):
+    """An archive holds members that leave its root, collide, or expand beyond the limit; nothing was written."""
+
+    code = "archive_refused"
+
+
+class UnsafePath(Refused):
+    """A path leaves the place it must stay in."""
+
+    code = "unsafe_path"
+
+
+class FileRefused(Refused):
+    """A file operation inside the workspace failed: not a regular file, no permission, no space."""
+
+    code = "file_refused"
+
+
+class GitFailed(Refused):
+    """git refused; the message is its own."""
+
+    code = "git_failed"
+
+
+class IsolationUnavailable(SandlotError):
+    """This machine cannot isolate a workspace as asked. Nothing was run on the host instead."""
+
+    code = "isolation_unavailable"
+    exit_status = 6
+    default_hint = "sandlot doctor"
+
+
+class WorkspaceFailure(SandlotError):
+    """The workspace broke; this is never a verdict on the command that ran in it."""
+
+    code = "workspace_failure"
+    exit_status = 7
+
+
+class StartFailed(WorkspaceFailure):
+    """The runtime could not start the workspace."""
+
+    code = "start_failed"
+    default_hint = "sandlot doctor"
+
+
+class AgentUnresponsive(WorkspaceFailure):
+    """The agent inside did not answer within its deadline."""
+
+    code = "agent_unresponsive"
+    default_hint = "sandlot workspace reset ID"
+
+
+class CommandInterrupted(WorkspaceFailure):
+    """The workspace was stopped, reset or killed, or the command's supervisor was killed, while the command ran."""
+
+    code = "command_interrupted"
+
+
+class ProtocolError(WorkspaceFailure):
+    """What came out of the workspace is not our protocol; the connection was dropped."""
+
+    code = "protocol_error"
+
+
+class StateError(SandlotError):
+    """sandlot's own records are unusable."""
+
+    code = "state_error"
+    exit_status = 8
+    default_hint = "sandlot doctor"
+
+
+class StateUnwritable(StateError):
+    """The state folder cannot be written: permission, read-only file system, or no space."""
+
+    code = "state_unwritable"
+
+
+class StateCorrupt(StateError):
+    """The state database is damaged."""
+
+    code = "state_corrupt"
+    default_hint = "sandlot repair"
+
+
+class StateTooNew(StateError):
+    """The state database was written by a newer sandlot."""
+
+    code = "state_too_new"
+    default_hint = "upgrade sandlot, or point SANDLOT_STATE_DIR at another folder"

@@ -1,0 +1,348 @@
+"""PID 1 of a workspace: accepts requests, forks a worker for each command or tool, reaps, freezes, and idles out.
+
+The loop itself never waits for anybody: commands and file tools run in workers, so ``PING`` and ``STATUS`` are answered
+at once however busy the workspace is.
+"""
+
+import gc
+import os
+import select
+import signal
+import sys
+import time
+
+import _socket
+
+from sandlot.guest import channel, protect, tree, worker
+from sandlot.wire import frames, messages
+
+FREEZE_WAIT_S = 2.0
+REPLY_WAIT_S = 5.0
+MAX_CONNECTIONS = 512
+
+
+class Connection:
+    """A client whose request has not been answered yet."""
+
+    __slots__ = ("decoder", "descriptors", "freezes", "opened", "request", "socket", "waits_for")
+
+    def __init__(self, socket: "_socket.socket") -> None:
+        self.socket = socket
+        self.decoder = frames.Decoder()
+        self.descriptors: list[int] = []
+        self.opened = time.monotonic()
+        self.request = 0
+        self.waits_for = 0
+        self.freezes = False
+
+    def close(self) -> None:
+        channel.close_all(self.descriptors)
+        self.descriptors = []
+        self.socket.close()
+
+
+class Command:
+    """A worker that runs a numbered command."""
+
+    __slots__ = ("control", "number", "pid", "running")
+
+    def __init__(self, number: int, pid: int, control: "_socket.socket") -> None:
+        self.number = number
+        self.pid = pid
+        self.control = control
+        self.running = True
+
+
+class Agent:
+    """The event loop."""
+
+    def __init__(self, listener: "_socket.socket", idle_s: float, leash: int) -> None:
+        self.listener = listener
+        self.idle_s = idle_s
+        self.poller = select.poll()
+        self.connections: dict[int, Connection] = {}
+        self.commands: dict[int, Command] = {}  # by descriptor of the control socket
+        self.tools: set[int] = set()
+        self.deferred: list[tuple[Connection, int, int, list[bytes]]] = []
+        self.freeze: "tree.Freeze | None" = None
+        self.active = time.monotonic()
+        self.stop_at = 0.0
+        self.wake, wake_write = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        listener.setblocking(False)
+        self.poller.register(listener.fileno(), select.POLLIN)
+        self.poller.register(self.wake, select.POLLIN)
+        self.leash = leash
+        if leash >= 0:
+            self.poller.register(leash, 0)  # POLLHUP is always reported
+
+    def run(self) -> None:
+        """Serve until told to stop or idle for too long."""
+        while True:
+            for descriptor, _ in self.poller.poll(self._timeout()):
+                if descriptor == self.listener.fileno():
+                    self._accept()
+                elif descriptor == self.wake:
+                    self._reap()
+                elif descriptor == self.leash:
+                    return  # the process this one-shot workspace belongs to is gone
+                elif descriptor in self.commands:
+                    self._heard(self.commands[descriptor])
+                elif descriptor in self.connections:
+                    self._read(self.connections[descriptor])
+            if self._finished():
+                return
+
+    def _timeout(self) -> "float | None":
+        """Milliseconds until something is due."""
+        if self.stop_at:
+            return 5
+        if not self.idle_s:
+            return None
+        return max(1.0, (self.active + self.idle_s - time.monotonic()) * 1000)
+
+    def _finished(self) -> bool:
+        now = time.monotonic()
+        if self.stop_at:
+            others = [pid for pid, (_, state) in tree.processes().items() if pid != 1 and state not in "ZX"]
+            return not others or now >= self.stop_at
+        if not self.idle_s or now < self.active + self.idle_s:
+            return False
+        if self.tools or any(command.running for command in self.commands.values()):
+            self.active = now
+            return False
+        return True
+
+    def _accept(self) -> None:
+        try:
+            descriptor, _ = self.listener._accept()
+        except OSError:
+            return
+        connection = Connection(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor))
+        os.set_inheritable(descriptor, False)
+        if len(self.connections) >= MAX_CONNECTIONS or not channel.peer_is_outside(connection.socket):
+            connection.close()
+            return
+        connection.socket.setblocking(False)
+        self.connections[descriptor] = connection
+        self.poller.register(descriptor, select.POLLIN)
+        self._read(connection)
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            data, descriptors = channel.receive(connection.socket)
+            connection.descriptors += descriptors
+            if not data or len(connection.descriptors) > channel.MAX_DESCRIPTORS:
+                self._drop(connection)
+                return
+            for kind, request, fields in connection.decoder.feed(data):
+                self._serve(connection, kind, request, fields)
+        except BlockingIOError:
+            return
+        except (OSError, frames.FrameError):
+            self._drop(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        descriptor = connection.socket.fileno()
+        if self.connections.pop(descriptor, None) is not None:
+            self.poller.unregister(descriptor)
+
+    def _drop(self, connection: Connection) -> None:
+        self._forget(connection)
+        self.deferred = [entry for entry in self.deferred if entry[0] is not connection]
+        if connection.freezes:
+            self._thaw()
+        connection.close()
+
+    def _answer(self, connection: Connection, kind: int, fields: "list[bytes]") -> None:
+        connection.socket.settimeout(REPLY_WAIT_S)
+        try:
+            channel.send(connection.socket, kind, connection.request, fields)
+        except OSError:
+            pass
+        if not connection.freezes:
+            self._drop(connection)
+
+    def _serve(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
+        connection.request = request
+        if kind != messages.STATUS:
+            self.active = time.monotonic()
+        try:
+            if kind in (messages.EXEC, messages.TOOL):
+                if self.freeze is not None:  # nothing may start while a snapshot is being taken
+                    self.deferred.append((connection, kind, request, fields))
+                else:
+                    self._start(connection, kind, request, fields)
+            elif kind in (messages.PING, messages.STATUS):
+                self._status(connection, kind)
+            elif kind == messages.KILL:
+                self._kill(connection, messages.integer(fields[0]), messages.integer(fields[1], 0, 64))
+            elif kind == messages.WAIT:
+                self._wait(connection, messages.integer(fields[0]))
+            elif kind == messages.FREEZE:
+                self._freeze(connection)
+            elif kind == messages.SHUTDOWN:
+                self.stop_at = time.monotonic() + messages.integer(fields[0], 0, 600_000) / 1000
+                try:
+                    os.kill(-1, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+            else:
+                self._answer(connection, messages.FAILED, [b"invalid_argument", b"unknown request"])
+        except (ValueError, IndexError) as error:
+            self._answer(connection, messages.FAILED, [b"invalid_argument", str(error).encode()])
+
+    def _start(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
+        number = messages.Exec.parse(fields).number if kind == messages.EXEC else 0
+        ours, theirs = _pair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._answer(connection, messages.FAILED, [b"start_failed", os.strerror(error.errno or 0).encode()])
+            return
+        if pid == 0:
+            self._become_worker(connection, theirs, kind, request, fields)
+        theirs.close()
+        if number:
+            ours.setblocking(False)
+            self.commands[ours.fileno()] = Command(number, pid, ours)
+            self.poller.register(ours.fileno(), select.POLLIN)
+        else:
+            ours.close()
+            self.tools.add(pid)
+        self._forget(connection)
+        connection.close()
+
+    def _become_worker(
+        self, connection: Connection, control: "_socket.socket", kind: int, request: int, fields: "list[bytes]"
+    ) -> None:
+        """Runs in the forked child; never returns."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.listener.close()
+            os.close(self.wake)
+            for other in self.connections.values():
+                if other is not connection:
+                    other.close()
+            for command in self.commands.values():
+                command.control.close()
+            worker.serve(connection.socket, control, connection.descriptors, kind, request, fields)
+            status = 0
+        except BaseException as error:  # a worker must never fall back into the agent's loop
+            try:
+                connection.socket.settimeout(REPLY_WAIT_S)
+                channel.send(connection.socket, messages.FAILED, request, [b"agent_error", repr(error).encode()[:2000]])
+            except Exception:
+                status = 2
+        finally:
+            os._exit(status)
+
+    def _heard(self, command: Command) -> None:
+        """A worker says that its command has ended (one byte), or is gone itself (end of stream)."""
+        try:
+            data = command.control.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if command.running:
+            command.running = False
+            self.active = time.monotonic()
+            for connection in [each for each in self.connections.values() if each.waits_for == command.number]:
+                self._answer(connection, messages.RESULT, [b"ended"])
+        if not data:
+            self.poller.unregister(command.control.fileno())
+            del self.commands[command.control.fileno()]
+            command.control.close()
+
+    def _find(self, number: int) -> "Command | None":
+        for command in self.commands.values():
+            if command.number == number and command.running:
+                return command
+        return None
+
+    def _kill(self, connection: Connection, number: int, signal_number: int) -> None:
+        command = self._find(number)
+        if command is None:
+            self._answer(connection, messages.FAILED, [b"command_not_found", b"the command is not running"])
+            return
+        try:
+            command.control.send(bytes([signal_number]))
+        except OSError:
+            pass  # it ended meanwhile, which is what was wanted
+        self._answer(connection, messages.RESULT, [b"sent"])
+
+    def _wait(self, connection: Connection, number: int) -> None:
+        if self._find(number) is None:
+            self._answer(connection, messages.RESULT, [b"ended"])
+        else:
+            connection.waits_for = number
+
+    def _status(self, connection: Connection, kind: int) -> None:
+        running = [b"%d" % command.number for command in self.commands.values() if command.running]
+        if kind == messages.STATUS:
+            self._answer(connection, messages.RESULT, running)
+            return
+        idle = int((time.monotonic() - self.active) * 1000)
+        count = len(tree.processes()) - 1
+        self._answer(connection, messages.PONG, [b"%d" % len(running), b"%d" % count, b"%d" % idle])
+
+    def _freeze(self, connection: Connection) -> None:
+        if self.freeze is not None:
+            self._answer(connection, messages.FAILED, [b"workspace_busy", b"another snapshot is being taken"])
+            return
+        self.freeze = tree.Freeze()
+        if not self.freeze.stop(time.monotonic() + FREEZE_WAIT_S):
+            self._thaw()
+            self._answer(connection, messages.FAILED, [b"workspace_busy", b"a process could not be paused"])
+            return
+        connection.freezes = True
+        self._answer(connection, messages.RESULT, [b"frozen"])
+
+    def _thaw(self) -> None:
+        if self.freeze is not None:
+            self.freeze.resume()
+            self.freeze = None
+        waiting, self.deferred = self.deferred, []
+        for connection, kind, request, fields in waiting:
+            self._start(connection, kind, request, fields)
+
+    def _reap(self) -> None:
+        try:
+            os.read(self.wake, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.tools.discard(pid)
+
+
+def _pair() -> "tuple[_socket.socket, _socket.socket]":
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+
+
+def main() -> None:
+    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD`` (0: never idle; -1: no leash)."""
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    leash = int(sys.argv[3])
+    if leash >= 0:
+        os.set_inheritable(leash, False)
+    protect.forbid_inspection()
+    os.umask(0o022)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor)
+    gc.disable()
+    gc.freeze()
+    Agent(listener, float(sys.argv[2]), leash).run()

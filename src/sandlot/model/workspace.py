@@ -1,0 +1,84 @@
+"""A workspace as the records know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sandlot.model.base import Origin
+from sandlot.model.isolation import IsolationLevel
+
+__all__ = ["Instance", "Lifetime", "Snapshot", "WorkspaceRecord", "WorkspaceState"]
+
+
+class WorkspaceState(StrEnum):
+    """``running``: its processes exist. ``stopped``: only its files do."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When a workspace is stopped and when it is deleted, in seconds; None means never."""
+
+    idle_timeout_s: int | None = 2 * 3600
+    retention_s: int | None = 14 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One start of a workspace: the processes that carry it, and the token that tells starts apart."""
+
+    token: str
+    agent_pid: int
+    agent_start: int
+    monitor_pid: int
+    monitor_start: int
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A named saved state: the layers to stand on."""
+
+    name: str
+    layers: tuple[str, ...]
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRecord:
+    """The durable facts about one workspace."""
+
+    id: str
+    name: str | None
+    labels: dict[str, str]
+    origin: Origin
+    baseline: tuple[str, ...]
+    """Layers of the state right after create (or the last sync): what ``diff`` and ``reset`` go back to."""
+    layers: tuple[str, ...]
+    """Layers below the current upper."""
+    generation: int
+    storage: str
+    """``overlay`` or ``copy``."""
+    runtime: str
+    isolation: IsolationLevel
+    lifetime: Lifetime
+    created_at: str
+    active_at: str
+    """Last time an operation read or changed its content."""
+    stopped_at: str | None = None
+    reset_at: str | None = None
+    reset_from: int = 0
+    """Number of the last command before the last reset: the summary starts after it."""
+    instance: Instance | None = None
+    owner: tuple[int, int, str] | None = None
+    """Identity of the process a one-shot workspace belongs to; it is deleted when that process is gone."""
+    toolchains: tuple[str, ...] = ()
+    snapshots: tuple[Snapshot, ...] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """The name if it has one, else the id: what messages call it."""
+        return self.name or self.id

@@ -1,0 +1,192 @@
+"""Every path on disk, in one place.
+
+Nothing else in the package joins a file name onto the state folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot.errors import StateUnwritable
+
+__all__ = ["GenerationPaths", "Paths", "WorkspacePaths"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPaths:
+    """One generation of a workspace: the private trees between two resets.
+
+    ::
+
+        g<N>/
+        ├── workspace/{upper,work}   overlay storage    or  workspace/tree   copy storage
+        └── home/{upper,work}                           or  home/tree
+    """
+
+    root: Path
+
+    def area(self, name: str) -> Path:
+        """The folder of one area (``workspace`` or ``home``)."""
+        return self.root / name
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspacePaths:
+    """One workspace's own folder.
+
+    ::
+
+        <id>/
+        ├── lock                 flock: held while its life changes (start, reset, snapshot, delete)
+        ├── record.json          mirror of the database row, from which `sandlot repair` rebuilds a lost database
+        ├── agent.sock           the running agent's socket
+        ├── agent.log            what the runtime printed, bounded
+        ├── g<N>/                the current generation (older ones are on their way to trash)
+        ├── commands/<n>/        stdout, stderr, exit of command n
+        └── patches/             full patches of answers that were capped
+    """
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "record.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "agent.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "agent.log"
+
+    @property
+    def commands(self) -> Path:
+        return self.root / "commands"
+
+    @property
+    def patches(self) -> Path:
+        return self.root / "patches"
+
+    def command(self, number: int) -> Path:
+        return self.commands / str(number)
+
+    def generation(self, number: int) -> GenerationPaths:
+        return GenerationPaths(self.root / f"g{number}")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The state and cache folders.
+
+    ::
+
+        <state>/                         $SANDLOT_STATE_DIR, else $XDG_STATE_HOME/sandlot, else ~/.local/state/sandlot
+        ├── state.db                     SQLite, WAL
+        ├── bases.lock                   flock: shared while a base is being taken into use, exclusive for prune
+        ├── bases/<id>.json              one base: its layers, origin, sizes; written last, so its presence is the commit
+        ├── sources/<fingerprint>        which base a source with this fingerprint gave (text: the id)
+        ├── layers/<id>/                 immutable trees: layer.json, workspace/, home/, manifest
+        ├── building/                    half-made layers; published by one rename into layers/
+        ├── empty/                       an empty folder: the lowest layer of an area that has none
+        ├── workspaces/<id>/             see WorkspacePaths
+        └── trash/                       on its way out; removed in the background and by `sandlot repair`
+    <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (inside <state> if that was named)
+        ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
+        └── probes.json                  what this machine's runtimes answered, by boot id, kernel and binary
+    """
+
+    state: Path
+    cache: Path
+
+    @classmethod
+    def default(cls) -> Paths:
+        """The paths of the calling user, from the environment."""
+        named = os.environ.get("SANDLOT_STATE_DIR")
+        if named:
+            state = Path(named).absolute()
+            return cls(state=state, cache=state / "cache")
+        home = Path(os.environ.get("HOME") or os.path.expanduser("~"))
+        state_home = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"
+        cache_home = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+        return cls(state=Path(state_home).absolute() / "sandlot", cache=Path(cache_home).absolute() / "sandlot")
+
+    @classmethod
+    def at(cls, state: Path) -> Paths:
+        """The paths below one folder, cache included (tests, SDK users with a folder of their own)."""
+        state = state.absolute()
+        return cls(state=state, cache=state / "cache")
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def bases_lock(self) -> Path:
+        return self.state / "bases.lock"
+
+    @property
+    def bases(self) -> Path:
+        return self.state / "bases"
+
+    @property
+    def sources(self) -> Path:
+        return self.state / "sources"
+
+    @property
+    def layers(self) -> Path:
+        return self.state / "layers"
+
+    @property
+    def building(self) -> Path:
+        return self.state / "building"
+
+    @property
+    def empty(self) -> Path:
+        return self.state / "empty"
+
+    @property
+    def workspaces(self) -> Path:
+        return self.state / "workspaces"
+
+    @property
+    def trash(self) -> Path:
+        return self.state / "trash"
+
+    def workspace(self, workspace_id: str) -> WorkspacePaths:
+        return WorkspacePaths(self.workspaces / workspace_id)
+
+    def layer(self, layer_id: str) -> Path:
+        return self.layers / layer_id
+
+    def ensure(self) -> None:
+        """Make the folders, private to the user.
+
+        Raises StateUnwritable when that is not possible.
+        """
+        try:
+            if self.trash.is_dir() and self.cache.is_dir():
+                return
+            for folder in (self.state, self.cache):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (
+                self.bases,
+                self.sources,
+                self.layers,
+                self.building,
+                self.empty,
+                self.workspaces,
+                self.trash,  # last: its presence says that all the others are there
+            ):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StateUnwritable(
+                f"cannot make the state folder {self.state}: {error.strerror}",
+                hint="point SANDLOT_STATE_DIR at a folder you can write",
+            ) from error

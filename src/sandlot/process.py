@@ -1,0 +1,263 @@
+"""The only place that spawns, waits for and kills host processes.
+
+Identity of a process is (pid, start time, boot id): a pid alone may have been reused.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "Completed",
+    "Feed",
+    "ProcessIdentity",
+    "boot_id",
+    "feeding",
+    "identify",
+    "kill_and_wait",
+    "reap",
+    "run",
+    "spawn_detached",
+]
+
+KILL_WAIT_S = 10.0
+"""How long a killed process may take to disappear before we say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process, in a way that survives reuse of its pid and a reboot."""
+
+    pid: int
+    start_time: int
+    """Clock ticks since boot, field 22 of /proc/PID/stat (proc(5))."""
+    boot: str
+
+    def alive(self) -> bool:
+        """Whether this very process still exists and is not a zombie."""
+        state = _stat(self.pid)
+        return state is not None and state[1] == self.start_time and state[0] not in "ZX" and self.boot == boot_id()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The outcome of a finished host process."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def message(self) -> str:
+        """The first line it printed on stderr that says something, or its exit status."""
+        for line in self.stderr.decode("utf-8", "replace").splitlines():
+            if line.strip() and not line.startswith(("hint:", "warning:")):
+                return line.strip().removeprefix("fatal: ").removeprefix("error: ")
+        return f"exit status {self.returncode}"
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's id of this boot (random(4))."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """(state letter, start time) of a process, or None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    # The command name may hold spaces and parentheses; fields are counted from the last ")".
+    fields = text[text.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def identify(pid: int) -> ProcessIdentity | None:
+    """The identity of a running process, or None when it is gone."""
+    state = _stat(pid)
+    return None if state is None else ProcessIdentity(pid, state[1], boot_id())
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    stdout_to: int | None = None,
+    pass_fds: Sequence[int] = (),
+    timeout: float = 600.0,
+) -> Completed:
+    """Run a host tool (git, bwrap) to its end, in a session of its own, never through a shell.
+
+    ``stdout_to`` is a file descriptor that receives stdout instead of memory. When the wait is interrupted or
+    exceeds ``timeout`` seconds, its whole process group is killed.
+    """
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if stdout_to is None else stdout_to,
+        stderr=subprocess.PIPE,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(stdin, timeout=timeout)
+    except BaseException:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        raise
+    finally:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    return Completed(process.returncode, out or b"", err or b"")
+
+
+class Feed:
+    """A host tool that reads what we write piece by piece; see ``feeding``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stderr: int) -> None:
+        self._process = process
+        self._stderr = stderr
+
+    def write(self, data: bytes) -> None:
+        """Hand over some input. When the tool has ended already this does nothing: ``finish`` says why it did."""
+        assert self._process.stdin is not None  # noqa: S101 - Popen was given a pipe
+        try:
+            self._process.stdin.write(data)
+        except BrokenPipeError:
+            pass
+
+    def finish(self, timeout: float = 600.0) -> Completed:
+        """End the input and wait, at most ``timeout`` seconds, for the outcome (the first 64 KiB of stderr)."""
+        assert self._process.stdin is not None  # noqa: S101 - Popen was given a pipe
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        returncode = self._process.wait(timeout)
+        return Completed(returncode, b"", os.pread(self._stderr, 65536, 0))
+
+
+@contextmanager
+def feeding(
+    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str], cwd: str | os.PathLike[str]
+) -> Iterator[Feed]:
+    """Run a host tool on input we write piece by piece; its output is dropped.
+
+    Leaving the block kills its whole process group, unless ``Feed.finish`` has seen it end.
+    """
+    stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            yield Feed(process, stderr)
+        finally:
+            if process.poll() is None:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                process.wait()
+            if process.stdin is not None:
+                try:
+                    process.stdin.close()
+                except BrokenPipeError:
+                    pass
+    finally:
+        os.close(stderr)
+
+
+def spawn_detached(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str],
+    log: int,
+    pass_fds: Sequence[int] = (),
+    cwd: str = "/",
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives us: own session, no terminal, stdin closed, output to the ``log`` descriptor.
+
+    The caller either polls the returned object or drops it; ``reap`` collects those that ended while we live.
+    """
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+    _children[process.pid] = process
+    return process
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def reap() -> None:
+    """Collect detached children that ended, so that a long-lived caller keeps no zombies."""
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            _children.pop(pid, None)
+
+
+def kill_and_wait(processes: Sequence[ProcessIdentity], *, deadline_s: float = KILL_WAIT_S) -> bool:
+    """SIGKILL processes that are still the ones meant, and wait until they are gone.
+
+    Returns whether all of them are gone within the deadline. Uses pidfds, so a reused pid is never hit.
+    """
+    pidfds: list[int] = []
+    try:
+        for process in processes:
+            try:
+                fd = os.pidfd_open(process.pid)
+            except (ProcessLookupError, OSError):
+                continue
+            if not process.alive():  # the pidfd now pins whoever has the pid; not ours, leave it alone
+                os.close(fd)
+                continue
+            pidfds.append(fd)
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        end = time.monotonic() + deadline_s
+        for fd in pidfds:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            left = max(0, int((end - time.monotonic()) * 1000))
+            if not poller.poll(left):
+                return False
+        return True
+    finally:
+        for fd in pidfds:
+            os.close(fd)
+        reap()

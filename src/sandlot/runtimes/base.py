@@ -1,0 +1,116 @@
+"""The contract between workspaces and whatever isolates them.
+
+A runtime starts a workspace's agent behind its wall, hands out a channel to it, and ends it. It knows nothing of
+names, history or snapshots. ``conformance.py`` is the suite that every implementation must pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sandlot.model.isolation import IsolationLevel
+from sandlot.model.workspace import Instance
+
+__all__ = ["AreaMount", "Finding", "LaunchRequest", "ProbeReport", "Runtime", "StorageKind"]
+
+HOME = "/home/agent"
+PROJECT = "/workspace"
+AREA_TARGETS = {"workspace": PROJECT, "home": HOME}
+
+
+@dataclass(frozen=True, slots=True)
+class AreaMount:
+    """One writable tree of a workspace: an overlay of ``lowers`` (lowest first) and ``upper``, or a plain folder."""
+
+    target: str
+    upper: Path
+    work: Path | None = None
+    lowers: tuple[Path, ...] = ()
+
+    @property
+    def overlay(self) -> bool:
+        return self.work is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """Everything a runtime needs to start one workspace."""
+
+    workspace_id: str
+    areas: tuple[AreaMount, ...]
+    socket: Path
+    log: Path
+    hostname: str = "sandlot"
+    tmp_bytes: int = 1 << 30
+    """Size limit of /tmp and the other tmpfs mounts, each."""
+    idle_timeout_s: int | None = None
+    toolchains: tuple[Path, ...] = ()
+    """Host folders (a Python or Node prefix, say) shown read-only at the same path."""
+    die_with_caller: bool = False
+    """One-shot workspaces end when the process that launched them does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of doctor: what was tried, whether it works, why not, and the one line that fixes it."""
+
+    check: str
+    """Stable id, such as ``bubblewrap.userns``."""
+    ok: bool
+    detail: str
+    fix: str = ""
+    required: bool = True
+
+
+class StorageKind:
+    """How a workspace's private changes are kept."""
+
+    OVERLAY = "overlay"
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What really running something showed."""
+
+    available: bool
+    isolation: IsolationLevel
+    storage: str
+    findings: tuple[Finding, ...]
+    version: str = ""
+    known_gaps: tuple[str, ...] = field(default=())
+    """Security cases of spec/security.md this runtime cannot stop, each with the reason."""
+
+    @property
+    def problem(self) -> Finding | None:
+        """The first required check that failed."""
+        return next((finding for finding in self.findings if finding.required and not finding.ok), None)
+
+
+class Runtime(Protocol):
+    """One way to isolate a workspace."""
+
+    @property
+    def name(self) -> str:
+        """The word for ``--runtime``."""
+
+    def probe(self, *, fresh: bool = False) -> ProbeReport:
+        """What this machine allows, found out by running something; cached unless ``fresh``."""
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """Start a workspace's agent and return when it answers.
+
+        Raises IsolationUnavailable when the machine cannot isolate, StartFailed when it could not be started. Nothing
+        is left running after an error.
+        """
+
+    def alive(self, instance: Instance) -> bool:
+        """Whether this very instance still runs (not merely its pid)."""
+
+    def kill(self, instance: Instance) -> None:
+        """End every process of the instance and return when they are gone. Ending an ended one is not an error.
+
+        Raises WorkspaceFailure when a process survives the deadline.
+        """

@@ -1,0 +1,1 @@
+"""Namespaces, overlay, seccomp: a kernel-isolated workspace without root, KVM or a daemon."""

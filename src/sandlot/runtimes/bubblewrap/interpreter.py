@@ -1,0 +1,116 @@
+"""The agent's code, staged once per interpreter so that a workspace starts without compiling anything.
+
+The agent runs under the distribution's Python when there is a usable one (it is inside already, below /usr), else
+under the interpreter that runs sandlot, whose prefix is then shown read-only inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot import guest, process, wire
+from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.paths import Paths
+
+__all__ = ["INSIDE", "Staged", "stage"]
+
+INSIDE = "/run/sandlot/lib"
+"""Where the staged code is shown inside."""
+_NEEDS = "import sys, _socket, _ctypes, select, struct, signal, zlib; assert sys.version_info >= (3, 9)"
+_SYSTEM = ("/usr/bin/python3", "/usr/local/bin/python3")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Code folder on the host, the interpreter's path (the same inside), and its prefix if that is not below /usr."""
+
+    folder: Path
+    executable: str
+    prefix: Path | None
+
+    def argv(self, listening: int, idle_s: float, leash: int) -> list[str]:
+        """The agent's command line; -I -S -E keep the workspace's files and site-packages out of it."""
+        code = f"import sys; sys.path.insert(0, {INSIDE!r}); from sandlot.guest.agent import main; main()"
+        return [self.executable, "-I", "-S", "-E", "-B", "-c", code, str(listening), str(idle_s), str(leash)]
+
+
+def _sources() -> list[tuple[str, Path]]:
+    """(path below the staged package, source file) of everything the agent needs."""
+    found = []
+    for package in (guest, wire):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            found.append((f"sandlot/{root.name}/{file.relative_to(root)}", file))
+    return found
+
+
+def stage(paths: Paths) -> Staged:
+    """The staged code, made when it is not there yet.
+
+    Raises IsolationUnavailable when no interpreter can run the agent.
+    """
+    sources = _sources()
+    digest = hashlib.sha256()
+    for name, file in sources:
+        info = file.stat()
+        digest.update(f"{name}:{info.st_mtime_ns}:{info.st_size}\n".encode())
+    for name in (*_SYSTEM, sys.executable, sys.base_prefix):
+        try:
+            info = os.stat(name)
+            digest.update(f"{name}:{info.st_mtime_ns}:{info.st_ino}\n".encode())
+        except OSError:
+            digest.update(f"{name}:\n".encode())
+    folder = paths.cache / "agent" / digest.hexdigest()[:24]
+    try:
+        executable, prefix = (folder / "interpreter").read_text().splitlines()
+    except (OSError, ValueError):
+        executable, prefix = _build(folder, sources)
+    return Staged(folder, executable, Path(prefix) if prefix else None)
+
+
+def _build(folder: Path, sources: list[tuple[str, Path]]) -> tuple[str, str]:
+    executable, prefix = _choose()
+    building = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        for name, file in sources:
+            target = building / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        (building / "sandlot" / "__init__.py").touch()
+        # The staged files never change, so the compiled code needs no check against them at each import.
+        compiling = [executable, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(building)]
+        process.run(compiling, env={"LC_ALL": "C"}, timeout=120)  # without it the agent starts, only slower
+        (building / "interpreter").write_text(f"{executable}\n{prefix}\n")
+        if not folder.is_dir():
+            os.rename(building, folder)
+    except OSError as error:
+        if not (folder / "interpreter").is_file():  # else another process was faster
+            raise StateUnwritable(f"cannot stage the agent in {folder.parent}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return executable, prefix
+
+
+def _choose() -> tuple[str, str]:
+    """(executable, prefix to show inside or "") of the first interpreter that can run the agent."""
+    base = Path(sys.base_prefix)
+    own = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    for executable in (*_SYSTEM, str(own)):
+        path = os.path.realpath(executable)
+        if not os.access(path, os.X_OK):
+            continue
+        try:
+            done = process.run([path, "-I", "-S", "-E", "-c", _NEEDS], env={}, timeout=30)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return path, "" if path.startswith("/usr/") else str(base)
+    raise IsolationUnavailable(
+        "no Python interpreter that can run the agent was found", hint="install python3 (3.9 or later) below /usr"
+    )

@@ -1,0 +1,237 @@
+"""Starting and ending a workspace with bubblewrap."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sandlot import process
+from sandlot.errors import IsolationUnavailable, SandlotError, StartFailed, StateUnwritable, WorkspaceFailure
+from sandlot.model.workspace import Instance
+from sandlot.paths import Paths
+from sandlot.runtimes.base import LaunchRequest, ProbeReport
+from sandlot.runtimes.bubblewrap import interpreter, seccomp
+from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
+from sandlot.runtimes.bubblewrap.probe import Prober
+from sandlot.runtimes.channel import Channel
+from sandlot.wire import messages
+
+__all__ = ["BubblewrapRuntime"]
+
+START_S = 30.0
+"""How long an agent may take to answer its first ping; 20 ms is usual, a loaded machine needs more."""
+LOG_BYTES = 16 * 1024
+
+
+class BubblewrapRuntime:
+    """The runtime named ``bubblewrap``: isolation level ``kernel``."""
+
+    name = "bubblewrap"
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._prober = Prober(paths)
+        self._leashes: dict[str, int] = {}
+
+    def probe(self, *, fresh: bool = False) -> ProbeReport:
+        """See Runtime.probe."""
+        return self._prober.report(fresh=fresh)
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """See Runtime.launch."""
+        report = self.probe()
+        if not report.available:
+            problem = report.problem
+            raise IsolationUnavailable(
+                problem.detail if problem else "bubblewrap cannot isolate a workspace here",
+                hint=(problem.fix if problem else "") or "sandlot doctor",
+            )
+        staged = interpreter.stage(self._paths)
+        token = secrets.token_hex(8)
+        with contextlib.ExitStack() as stack:
+            descriptors = _Descriptors(stack)
+            listening = descriptors.listen(request.socket)
+            leash = descriptors.leash() if request.die_with_caller else None
+            plan = _plan(request, staged, {name: descriptors.data(text) for name, text in ETC_FILES.items()})
+            info_read, info_write = descriptors.pipe()
+            extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", str(info_write))
+            arguments = descriptors.data(plan.encoded(extra))
+            argv = [
+                str(self._prober.binary.path), "--args", str(arguments), "--",
+                *staged.argv(listening, request.idle_timeout_s or 0, -1 if leash is None else leash[0]),
+            ]  # fmt: skip
+            log = descriptors.log(request.log)
+            # The environment is empty: --clearenv would still leave it readable in /proc/1/environ.
+            started = process.spawn_detached(argv, env={}, log=log, pass_fds=descriptors.passed)
+            descriptors.close_passed()
+            instance = self._await(started, info_read, request, token)
+            if leash is not None:
+                self._leashes[token] = os.dup(leash[1])
+                os.set_inheritable(self._leashes[token], False)
+        return instance
+
+    def _await(
+        self, started: subprocess.Popen[bytes], info: int, request: LaunchRequest, token: str
+    ) -> Instance:
+        """The running instance, once its agent has answered; everything is ended when it does not."""
+        known = [identity for identity in (process.identify(started.pid),) if identity]
+        try:
+            pid = _child_pid(info, started, time.monotonic() + START_S)
+            agent = process.identify(pid) if pid else None
+            if agent is None or not known:
+                raise StartFailed("bubblewrap could not start the workspace", details=_log_lines(request.log))
+            known.append(agent)
+            with Channel(request.socket) as channel:
+                channel.call(messages.PING, timeout_s=START_S, answer=messages.PONG)
+        except BaseException as error:
+            process.kill_and_wait(known)
+            request.socket.unlink(missing_ok=True)
+            if isinstance(error, WorkspaceFailure) and not isinstance(error, StartFailed):
+                raise StartFailed(
+                    f"the workspace's agent did not start: {error.message}", details=_log_lines(request.log)
+                ) from error
+            raise
+        return Instance(token, agent.pid, agent.start_time, known[0].pid, known[0].start_time, agent.boot)
+
+    def alive(self, instance: Instance) -> bool:
+        """See Runtime.alive."""
+        return process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot).alive()
+
+    def kill(self, instance: Instance) -> None:
+        """See Runtime.kill. PID 1's death ends its namespace; the monitor outside may hang, so it is killed as well."""
+        leash = self._leashes.pop(instance.token, None)
+        if leash is not None:
+            os.close(leash)
+        parts = [
+            process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot),
+            process.ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
+        ]
+        if not process.kill_and_wait(parts):
+            raise WorkspaceFailure(
+                f"process {instance.agent_pid} of the workspace did not end within {process.KILL_WAIT_S:.0f} s",
+                hint="sandlot repair",
+            )
+
+
+def _plan(request: LaunchRequest, staged: interpreter.Staged, etc: dict[str, int]) -> Plan:
+    plan = Plan()
+    plan.isolate(request.hostname)
+    plan.root(etc)
+    plan.kernel_files(request.tmp_bytes)
+    plan.show(staged.folder, interpreter.INSIDE)
+    prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
+    for prefix in dict.fromkeys(prefixes):
+        plan.show(prefix, str(prefix))
+    for area in request.areas:
+        plan.area(area)
+    plan.seal()
+    return plan
+
+
+class _Descriptors:
+    """Descriptors for the child, closed here once it has them."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self.passed: list[int] = []
+
+    def _own(self, descriptor: int) -> int:
+        self.passed.append(descriptor)
+        return descriptor
+
+    def close_passed(self) -> None:
+        """Drop our copies: the child's are the only ones left, so its death is seen as the end of each stream."""
+        for descriptor in self.passed:
+            os.close(descriptor)
+        self.passed = []
+
+    def data(self, content: str | bytes) -> int:
+        """A memory file to read from its start."""
+        descriptor = os.memfd_create("sandlot")
+        os.write(descriptor, content.encode() if isinstance(content, str) else content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        self._stack.callback(self._forget, descriptor)
+        return self._own(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        if descriptor in self.passed:  # only when something failed before the child had it
+            self.passed.remove(descriptor)
+            os.close(descriptor)
+
+    def pipe(self) -> tuple[int, int]:
+        """(our reading end, the child's writing end)."""
+        read, write = os.pipe()
+        self._stack.callback(os.close, read)
+        self._stack.callback(self._forget, write)
+        return read, self._own(write)
+
+    def leash(self) -> tuple[int, int]:
+        """(the child's reading end, our writing end): the agent ends when nobody holds the writing end any more."""
+        read, write = os.pipe()
+        self._stack.callback(os.close, write)
+        self._stack.callback(self._forget, read)
+        return self._own(read), write
+
+    def log(self, path: Path) -> int:
+        """What the child prints, from the start of a file of bounded interest."""
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StateUnwritable(f"cannot write {path}: {error.strerror}") from error
+        self._stack.callback(os.close, descriptor)
+        return descriptor
+
+    def listen(self, path: Path) -> int:
+        """The agent's listening socket, made here: clients can connect before the agent has started."""
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listening:
+            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+            except OSError as error:
+                raise StateUnwritable(f"cannot make the socket {path}: {error.strerror}") from error
+            finally:
+                os.close(folder)
+            os.chmod(path, 0o600)
+            listening.listen(128)
+            descriptor = os.dup(listening.fileno())
+        self._stack.callback(self._forget, descriptor)
+        return self._own(descriptor)
+
+
+def _child_pid(info: int, started: subprocess.Popen[bytes], deadline: float) -> int | None:
+    """The agent's pid on the host, from --info-fd's JSON, which arrives in several writes."""
+    text = b""
+    poller = select.poll()
+    poller.register(info, select.POLLIN)
+    while time.monotonic() < deadline:
+        if not poller.poll(1000):
+            if started.poll() is not None:
+                return None
+            continue
+        data = os.read(info, 4096)
+        if not data:
+            return None
+        text += data
+        with contextlib.suppress(ValueError):
+            pid = json.loads(text).get("child-pid")
+            return pid if isinstance(pid, int) else None
+    return None
+
+
+def _log_lines(path: Path) -> tuple[str, ...]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LOG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(line for line in text.splitlines() if line.strip())[:20]
