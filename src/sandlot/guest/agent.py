@@ -4,14 +4,13 @@ The loop itself never waits for anybody: commands and file tools run in workers,
 at once however busy the workspace is.
 """
 
+import _socket
 import gc
 import os
 import select
 import signal
 import sys
 import time
-
-import _socket
 
 from sandlot.guest import channel, protect, tree, worker
 from sandlot.wire import frames, messages
@@ -64,7 +63,7 @@ class Agent:
         self.commands: dict[int, Command] = {}  # by descriptor of the control socket
         self.tools: set[int] = set()
         self.deferred: list[tuple[Connection, int, int, list[bytes]]] = []
-        self.freeze: "tree.Freeze | None" = None
+        self.freeze: tree.Freeze | None = None
         self.active = time.monotonic()
         self.stop_at = 0.0
         self.wake, wake_write = os.pipe()
@@ -76,8 +75,7 @@ class Agent:
         self.poller.register(listener.fileno(), select.POLLIN)
         self.poller.register(self.wake, select.POLLIN)
         self.leash = leash
-        if leash >= 0:
-            self.poller.register(leash, 0)  # POLLHUP is always reported
+        self.poller.register(leash, 0)  # POLLHUP is always reported
 
     def run(self) -> None:
         """Serve until told to stop or idle for too long."""
@@ -88,7 +86,7 @@ class Agent:
                 elif descriptor == self.wake:
                     self._reap()
                 elif descriptor == self.leash:
-                    return  # the process this one-shot workspace belongs to is gone
+                    return  # whoever started us is gone and has not released us
                 elif descriptor in self.commands:
                     self._heard(self.commands[descriptor])
                 elif descriptor in self.connections:
@@ -184,6 +182,11 @@ class Agent:
                 self._wait(connection, messages.integer(fields[0]))
             elif kind == messages.FREEZE:
                 self._freeze(connection)
+            elif kind == messages.IDLE:
+                self.idle_s = float(messages.integer(fields[0], 0, 10**9))
+                self._answer(connection, messages.RESULT, [b"set"])
+            elif kind == messages.RELEASE:
+                self._release(connection)
             elif kind == messages.SHUTDOWN:
                 self.stop_at = time.monotonic() + messages.integer(fields[0], 0, 600_000) / 1000
                 try:
@@ -294,6 +297,14 @@ class Agent:
         count = len(tree.processes()) - 1
         self._answer(connection, messages.PONG, [b"%d" % len(running), b"%d" % count, b"%d" % idle])
 
+    def _release(self, connection: Connection) -> None:
+        """The launcher has recorded us: live on without it. Until then its death is ours, so no start can leak."""
+        if self.leash >= 0:
+            self.poller.unregister(self.leash)
+            os.close(self.leash)
+            self.leash = -1
+        self._answer(connection, messages.RESULT, [b"released"])
+
     def _freeze(self, connection: Connection) -> None:
         if self.freeze is not None:
             self._answer(connection, messages.FAILED, [b"workspace_busy", b"another snapshot is being taken"])
@@ -334,12 +345,11 @@ def _pair() -> "tuple[_socket.socket, _socket.socket]":
 
 
 def main() -> None:
-    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD`` (0: never idle; -1: no leash)."""
+    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD`` (0: never idle)."""
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     leash = int(sys.argv[3])
-    if leash >= 0:
-        os.set_inheritable(leash, False)
+    os.set_inheritable(leash, False)
     protect.forbid_inspection()
     os.umask(0o022)
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor)

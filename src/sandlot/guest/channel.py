@@ -1,9 +1,8 @@
 """Sending frames and receiving them with descriptors, on the C socket type."""
 
+import _socket
 import os
 import struct
-
-import _socket
 
 from sandlot.wire import frames
 

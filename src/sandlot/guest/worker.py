@@ -1,13 +1,12 @@
 """What a forked worker does: run one command to its end, or one file tool."""
 
+import _socket
 import errno
 import os
 import select
 import signal
 import sys
 import time
-
-import _socket
 
 from sandlot.guest import channel, protect, tree
 from sandlot.wire import frames, messages
@@ -380,9 +379,7 @@ def _program(name: bytes, path: bytes) -> bytes:
     raise FileNotFoundError(errno.ENOENT, "command not found", name)
 
 
-def _serve_tool(
-    connection: "_socket.socket", descriptors: "list[int]", request: int, fields: "list[bytes]"
-) -> None:
+def _serve_tool(connection: "_socket.socket", descriptors: "list[int]", request: int, fields: "list[bytes]") -> None:
     """Run a file tool; its items are sent in batches, its client's disappearance ends it."""
     from sandlot.guest import tools
 

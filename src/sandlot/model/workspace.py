@@ -69,10 +69,14 @@ class WorkspaceRecord:
     active_at: str
     """Last time an operation read or changed its content."""
     stopped_at: str | None = None
+    stopped_uptime: tuple[str, float] | None = None
+    """(boot id, seconds since boot) at the stop: time that no clock change can move."""
     reset_at: str | None = None
     reset_from: int = 0
     """Number of the last command before the last reset: the summary starts after it."""
     instance: Instance | None = None
+    retired: Instance | None = None
+    """An instance that a reset has replaced and that may still have to be ended."""
     owner: tuple[int, int, str] | None = None
     """Identity of the process a one-shot workspace belongs to; it is deleted when that process is gone."""
     toolchains: tuple[str, ...] = ()

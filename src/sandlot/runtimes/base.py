@@ -48,8 +48,6 @@ class LaunchRequest:
     idle_timeout_s: int | None = None
     toolchains: tuple[Path, ...] = ()
     """Host folders (a Python or Node prefix, say) shown read-only at the same path."""
-    die_with_caller: bool = False
-    """One-shot workspaces end when the process that launched them does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +100,15 @@ class Runtime(Protocol):
     def launch(self, request: LaunchRequest) -> Instance:
         """Start a workspace's agent and return when it answers.
 
+        Until ``release`` the instance is on a leash: it ends by itself when the calling process does, however that
+        dies. The caller records the instance durably first and releases it then, so no start can leak.
+
         Raises IsolationUnavailable when the machine cannot isolate, StartFailed when it could not be started. Nothing
         is left running after an error.
         """
+
+    def release(self, instance: Instance, socket: Path) -> None:
+        """Let an instance outlive the calling process."""
 
     def alive(self, instance: Instance) -> bool:
         """Whether this very instance still runs (not merely its pid)."""

@@ -133,7 +133,12 @@ class Channel:
             yield message
 
     def call(
-        self, kind: int, fields: Sequence[bytes] = (), *, timeout_s: float | None = REPLY_S, answer: int = messages.RESULT
+        self,
+        kind: int,
+        fields: Sequence[bytes] = (),
+        *,
+        timeout_s: float | None = REPLY_S,
+        answer: int = messages.RESULT,
     ) -> list[bytes]:
         """Send a request that has a single answer and return the answer's fields."""
         self.send(kind, fields)

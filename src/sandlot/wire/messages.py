@@ -12,6 +12,8 @@ WAIT = 5  #       command number                            -> RESULT when it ha
 STATUS = 6  #     -                                         -> RESULT running command numbers...
 FREEZE = 7  #     -; thawed when the connection closes      -> RESULT
 SHUTDOWN = 8  #   grace in ms                               -> the connection closes when the agent is gone
+RELEASE = 9  #    -; the agent outlives its launcher from now on  -> RESULT
+IDLE = 10  #      seconds without activity before the agent ends (0: never)  -> RESULT
 
 # agent -> host
 PONG = 64  #      commands running, processes, idle ms

@@ -233,7 +233,10 @@ def explain(message: str, candidate: binary.Binary) -> tuple[str, str]:
     """(cause, the one line that fixes it) of bubblewrap's refusal."""
     lower = message.lower()
     if _sysctl("user/max_user_namespaces") == "0":
-        return "user namespaces are switched off (user.max_user_namespaces = 0)", "sysctl user.max_user_namespaces=15000"
+        return (
+            "user namespaces are switched off (user.max_user_namespaces = 0)",
+            "sysctl user.max_user_namespaces=15000",
+        )
     if _sysctl("kernel/unprivileged_userns_clone") == "0":
         return (
             "unprivileged user namespaces are switched off (kernel.unprivileged_userns_clone = 0)",
@@ -247,7 +250,7 @@ def explain(message: str, candidate: binary.Binary) -> tuple[str, str]:
             "install the distribution's bubblewrap package (AppArmor allows /usr/bin/bwrap), "
             "or: sysctl kernel.apparmor_restrict_unprivileged_userns=0",
         )
-    if "mount proc" in lower or "/proc" in lower and "not permitted" in lower:
+    if "mount proc" in lower or ("/proc" in lower and "not permitted" in lower):
         return (
             f"this container masks /proc: {message}",
             "start the container with --security-opt systempaths=unconfined",

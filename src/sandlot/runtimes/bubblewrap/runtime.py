@@ -7,15 +7,13 @@ import json
 import os
 import secrets
 import select
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from sandlot import process
-from sandlot.errors import IsolationUnavailable, SandlotError, StartFailed, StateUnwritable, WorkspaceFailure
+from sandlot.errors import IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
 from sandlot.runtimes.base import LaunchRequest, ProbeReport
@@ -60,28 +58,35 @@ class BubblewrapRuntime:
         with contextlib.ExitStack() as stack:
             descriptors = _Descriptors(stack)
             listening = descriptors.listen(request.socket)
-            leash = descriptors.leash() if request.die_with_caller else None
+            leash_read, leash_write = descriptors.leash()
             plan = _plan(request, staged, {name: descriptors.data(text) for name, text in ETC_FILES.items()})
             info_read, info_write = descriptors.pipe()
             extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", str(info_write))
             arguments = descriptors.data(plan.encoded(extra))
             argv = [
                 str(self._prober.binary.path), "--args", str(arguments), "--",
-                *staged.argv(listening, request.idle_timeout_s or 0, -1 if leash is None else leash[0]),
+                *staged.argv(listening, request.idle_timeout_s or 0, leash_read),
             ]  # fmt: skip
             log = descriptors.log(request.log)
             # The environment is empty: --clearenv would still leave it readable in /proc/1/environ.
             started = process.spawn_detached(argv, env={}, log=log, pass_fds=descriptors.passed)
             descriptors.close_passed()
             instance = self._await(started, info_read, request, token)
-            if leash is not None:
-                self._leashes[token] = os.dup(leash[1])
-                os.set_inheritable(self._leashes[token], False)
+            self._leashes[token] = os.dup(leash_write)  # not inheritable (PEP 446)
         return instance
 
-    def _await(
-        self, started: subprocess.Popen[bytes], info: int, request: LaunchRequest, token: str
-    ) -> Instance:
+    def release(self, instance: Instance, socket: Path) -> None:
+        """See Runtime.release."""
+        with Channel(socket) as channel:
+            channel.call(messages.RELEASE)
+        self._drop_leash(instance)
+
+    def _drop_leash(self, instance: Instance) -> None:
+        leash = self._leashes.pop(instance.token, None)
+        if leash is not None:
+            os.close(leash)
+
+    def _await(self, started: subprocess.Popen[bytes], info: int, request: LaunchRequest, token: str) -> Instance:
         """The running instance, once its agent has answered; everything is ended when it does not."""
         known = [identity for identity in (process.identify(started.pid),) if identity]
         try:
@@ -108,9 +113,7 @@ class BubblewrapRuntime:
 
     def kill(self, instance: Instance) -> None:
         """See Runtime.kill. PID 1's death ends its namespace; the monitor outside may hang, so it is killed as well."""
-        leash = self._leashes.pop(instance.token, None)
-        if leash is not None:
-            os.close(leash)
+        self._drop_leash(instance)
         parts = [
             process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot),
             process.ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
@@ -175,7 +178,7 @@ class _Descriptors:
         return read, self._own(write)
 
     def leash(self) -> tuple[int, int]:
-        """(the child's reading end, our writing end): the agent ends when nobody holds the writing end any more."""
+        """(the child's reading end, our writing end): the agent ends when nobody holds the writing end."""
         read, write = os.pipe()
         self._stack.callback(os.close, write)
         self._stack.callback(self._forget, read)

@@ -1,0 +1,45 @@
+"""Remove bases that nothing uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandlot.bases.store import Pruned
+from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.settings import duration
+from sandlot.workspaces.context import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which ones."""
+
+    unused_for: str = argument("only bases not used for this long", default="0s", kind="duration")
+    dry_run: bool = argument("only say what would go", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is gone, or would go."""
+
+    pruned: Pruned
+    dry_run: bool
+
+
+def run(context: Context, request: Request, _caller: Caller) -> Result:
+    """Remove; a base under any workspace or snapshot stays."""
+    pruned = context.bases.prune(
+        context.store.layers_in_use, unused_for_s=duration(request.unused_for) or 0, dry_run=request.dry_run
+    )
+    return Result(pruned, request.dry_run)
+
+
+OPERATION = Operation(
+    name="base_prune",
+    command=("base", "prune"),
+    summary="Remove bases that no workspace or snapshot stands on; the next create from such a source copies again.",
+    request=Request,
+    run=run,
+    effect=Effect(destructive=True, idempotent=True),
+    examples=("sandlot base prune --unused-for 30d --dry-run",),
+)

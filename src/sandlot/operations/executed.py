@@ -1,0 +1,98 @@
+"""A command and its output, as answers show them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sandlot.errors import UsageError
+from sandlot.model.command import CommandRecord, Output
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.operations.operation import argument
+from sandlot.settings import duration
+from sandlot.workspaces import commands
+from sandlot.workspaces.context import Context
+
+__all__ = ["CommandRequest", "CommandResult", "argv_of", "command_result", "environment_of", "timeout_of"]
+
+ANSWER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandRequest:
+    """What to run, and how."""
+
+    command: tuple[str, ...] = argument(
+        "the program and its arguments", default=(), positional=True, kind="command", metavar="COMMAND"
+    )
+    shell: str | None = argument("run this text by /bin/sh -c instead", default=None, short="c", metavar="TEXT")
+    cwd: str = argument("working folder inside, absolute or below /workspace", default="/workspace", metavar="DIR")
+    env: dict[str, str] = argument("an environment variable", factory=dict, kind="pairs", metavar="NAME=VALUE")
+    timeout: str | None = argument(
+        "end the whole process tree after this long, never: no limit [default: 2m]", default=None, kind="duration"
+    )
+    max_output: int = argument(
+        "bytes of each stream in the answer; the rest is in the logs", default=ANSWER_BYTES, kind="size"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """A command as it is, and what it printed so far."""
+
+    command: CommandRecord
+    stdout: Output
+    stderr: Output
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell would report: the exit code, 128 + signal, 124 for a timeout."""
+        outcome = self.command.outcome
+        if outcome is None:
+            return 0
+        if outcome.state == "timed_out":
+            return 124
+        if outcome.exit_code is not None:
+            return outcome.exit_code
+        import signal
+
+        try:
+            return 128 + signal.Signals[outcome.signal or ""].value
+        except KeyError:
+            return 137
+
+
+def argv_of(request: CommandRequest) -> list[str]:
+    """The argument vector. Raises UsageError unless exactly one of command and shell is given."""
+    if request.shell is not None:
+        if request.command:
+            raise UsageError("a command and --shell exclude each other")
+        return ["/bin/sh", "-c", request.shell]
+    if not request.command:
+        raise UsageError("there is no command to run", hint="put it after --, as in: -- pytest -q")
+    return list(request.command)
+
+
+def timeout_of(request: CommandRequest) -> float | None:
+    """Seconds; None: no limit."""
+    return commands.DEFAULT_TIMEOUT_S if request.timeout is None else duration(request.timeout)
+
+
+def environment_of(record: WorkspaceRecord, request: CommandRequest) -> dict[str, str]:
+    """What the request adds to a workspace's environment; its toolchains come first on PATH."""
+    added = dict(request.env)
+    if record.toolchains and "PATH" not in added:
+        bins = [os.path.join(path, "bin") for path in record.toolchains]
+        added["PATH"] = ":".join([*bins, commands.environment()["PATH"]])
+    return added
+
+
+def command_result(context: Context, record: WorkspaceRecord, command: CommandRecord, limit: int) -> CommandResult:
+    """The command with head and tail of its output."""
+    folder = context.paths.workspace(record.id).command(command.number)
+    outcome = command.outcome
+    return CommandResult(
+        command,
+        commands.read_output(folder, "stdout", outcome.stdout_bytes if outcome else None, limit=limit),
+        commands.read_output(folder, "stderr", outcome.stderr_bytes if outcome else None, limit=limit),
+    )

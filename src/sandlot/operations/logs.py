@@ -1,0 +1,108 @@
+"""Read a workspace's command history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot.errors import UsageError
+from sandlot.model.command import CommandRecord
+from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.workspaces import commands
+from sandlot.workspaces.context import Context
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(OneWorkspace):
+    """The list of commands, or the output of one."""
+
+    number: int | None = argument("show this command's output", default=None, positional=True, least=1)
+    stream: str = argument("stdout or stderr", default="stdout")
+    offset: int = argument("first byte of the output to show", default=0, least=0)
+    limit: int = argument("most bytes of output to show", default=64 * 1024, kind="size")
+    after: int = argument("list only commands behind this number", default=0, least=0)
+    count: int = argument("list at most this many", default=50, least=1, most=1000)
+    search: str | None = argument("list only commands whose words or output hold this text", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A page of the history, or a part of one command's output."""
+
+    commands: tuple[CommandRecord, ...]
+    next_after: int | None
+    """Where the next page of the list begins; None: that was all."""
+    output: str | None = None
+    next_offset: int | None = None
+    """Where the output goes on; None: that was all (so far, of a running command)."""
+    total_bytes: int = 0
+
+
+def run(context: Context, request: Request, _caller: Caller) -> Result:
+    """Read; commands that ended unnoticed are brought up to date first."""
+    record = context.store.find(request.workspace)
+    commands.refresh(context, record)
+    context.store.touch(record.id)
+    if request.stream not in ("stdout", "stderr"):
+        raise UsageError(f"unknown stream {request.stream!r}", hint="choose stdout or stderr")
+    if request.number is not None:
+        command = context.store.command(record.id, request.number)
+        path = context.paths.workspace(record.id).command(command.number) / request.stream
+        return _output(command, path, request.offset, request.limit)
+    found: list[CommandRecord] = []
+    for command in context.store.commands(record.id, after=request.after):
+        folder = context.paths.workspace(record.id).command(command.number)
+        if request.search is None or _mentions(command, folder, request.search):
+            found.append(command)
+        if len(found) > request.count:
+            break
+    page = found[: request.count]
+    return Result(tuple(page), page[-1].number if len(found) > len(page) else None)
+
+
+def _output(command: CommandRecord, path: Path, offset: int, limit: int) -> Result:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(limit)
+            size = file.seek(0, 2)
+    except FileNotFoundError:
+        data, size = b"", 0
+    end = offset + len(data)
+    text = data.decode("utf-8", "replace")
+    return Result((command,), None, text, end if end < size else None, size)
+
+
+def _mentions(command: CommandRecord, folder: Path, text: str) -> bool:
+    if any(text in word for word in command.argv):
+        return True
+    needle = text.encode()
+    for name in ("stdout", "stderr"):
+        try:
+            with open(folder / name, "rb") as file:
+                kept = b""
+                while data := file.read(CHUNK):
+                    if needle in kept + data:
+                        return True
+                    kept = data[-len(needle) :]
+        except FileNotFoundError:
+            continue
+    return False
+
+
+OPERATION = Operation(
+    name="workspace_logs",
+    command=("workspace", "logs"),
+    summary="List the commands a workspace has run, or read the output of one.",
+    request=Request,
+    run=run,
+    effect=Effect(read_only=True, idempotent=True),
+    examples=(
+        "sandlot workspace logs fix-123",
+        "sandlot workspace logs fix-123 4 --stream stderr",
+        "sandlot workspace logs fix-123 --search Traceback",
+    ),
+)

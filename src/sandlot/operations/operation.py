@@ -1,0 +1,100 @@
+"""What an operation is: a request, a result, and how to get from one to the other.
+
+The CLI command, the MCP tool with its schema and the reference page are derived from the request dataclass, so a field
+is described once, here, by ``argument``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from sandlot.workspaces.context import Context
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+
+__all__ = ["Argument", "Caller", "Effect", "Operation", "argument"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """How faces present one field of a request."""
+
+    help: str
+    positional: bool = False
+    metavar: str | None = None
+    short: str | None = None
+    kind: str = "plain"
+    """``plain``; ``duration`` (90s, 2h, never); ``size`` (64K, 2G); ``pairs`` (KEY=VALUE, repeatable); ``command`` (all
+    words after ``--``); ``content`` (text, or from a file or stdin); ``count``."""
+    host_path: bool = False
+    """Whether the value names something on the host: the MCP server confines these."""
+    least: int | None = None
+    most: int | None = None
+
+
+def argument(
+    help: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    factory: Callable[[], Any] | None = None,
+    **details: Any,
+) -> Any:
+    """A field of a request."""
+    metadata = {"argument": Argument(help, **details)}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an operation may change (the annotations of an MCP tool)."""
+
+    read_only: bool = False
+    destructive: bool = False
+    idempotent: bool = False
+
+
+def _no_progress(_phase: str, _done: int, _total: int) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a face offers to an operation while it runs."""
+
+    progress: Callable[[str, int, int], None] = _no_progress
+    """(phase, done, total) of something long."""
+    output: Callable[[str, bytes], None] | None = None
+    """Live output of a command: ``stdout`` or ``stderr``, and bytes."""
+    stdin: bytes | BinaryIO | None = None
+    content: bytes | BinaryIO | None = None
+    """Content to write, when it is not in the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Req, Res]):
+    """One thing a user may do."""
+
+    name: str
+    """The MCP tool's name."""
+    command: tuple[str, ...]
+    """The CLI's words."""
+    summary: str
+    request: type[Req]
+    run: Callable[[Context, Req, Caller], Res]
+    effect: Effect = Effect()
+    examples: tuple[str, ...] = ()
+    passes_exit_code: bool = False
+    """Whether the CLI exits with the command's status; its own errors are 125 then."""
+
+    def arguments(self) -> list[tuple[dataclasses.Field[Any], Argument]]:
+        """The request's fields and how to present them, in order."""
+        return [
+            (each, each.metadata["argument"])
+            for each in dataclasses.fields(self.request)  # type: ignore[arg-type]  # every request is a dataclass
+        ]

@@ -1,0 +1,57 @@
+"""Show one workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandlot.errors import AgentUnresponsive
+from sandlot.model.command import CommandRecord
+from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.described import WorkspaceInfo, describe
+from sandlot.operations.operation import Caller, Effect, Operation
+from sandlot.workspaces import commands
+from sandlot.workspaces.context import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(OneWorkspace):
+    """Which workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Its facts, and what runs in it now."""
+
+    workspace: WorkspaceInfo
+    running: tuple[CommandRecord, ...]
+    commands: int
+    """How many commands its history holds."""
+    responsive: bool
+    """Whether its agent answers (a stopped workspace has none to answer)."""
+
+
+def run(context: Context, request: Request, _caller: Caller) -> Result:
+    """Look; nothing counts as activity, and a busy workspace answers as fast as an idle one."""
+    record = context.store.find(request.workspace)
+    responsive = True
+    try:
+        commands.refresh(context, record)
+    except AgentUnresponsive:
+        responsive = False
+    return Result(
+        workspace=describe(context, record),
+        running=tuple(context.store.unfinished_commands(record.id)),
+        commands=context.store.last_command(record.id),
+        responsive=responsive,
+    )
+
+
+OPERATION = Operation(
+    name="workspace_status",
+    command=("workspace", "status"),
+    summary="Show a workspace: state, origin, isolation, deadline, running commands.",
+    request=Request,
+    run=run,
+    effect=Effect(read_only=True, idempotent=True),
+    examples=("sandlot workspace status fix-123",),
+)

@@ -1,0 +1,109 @@
+"""User settings; each value remembers where it came from.
+
+Precedence, highest first: environment (``SANDLOT_<NAME>``), ``$XDG_CONFIG_HOME/sandlot/config.toml``, default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+
+from sandlot.errors import UsageError
+
+__all__ = ["Settings", "Where", "duration", "size"]
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+
+
+class Where(StrEnum):
+    """Where a setting's value comes from."""
+
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+def duration(text: str) -> int | None:
+    """Seconds of ``90``, ``90s``, ``15m``, ``2h``, ``14d``, ``1h30m``; None for ``never``. Raises UsageError."""
+    if text == "never":
+        return None
+    found = _DURATION.fullmatch(text)
+    if not text or found is None or not any(found.groups()):
+        raise UsageError(f"{text!r} is not a duration", hint="write 90s, 15m, 2h, 14d or never")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def size(text: str) -> int:
+    """Bytes of ``4096``, ``64K``, ``20M``, ``2GiB`` (powers of 1024). Raises UsageError."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is not a size", hint="write 4096, 64K, 20M or 2G")
+    return int(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _setting(default: object, parse: Callable[[str], object]) -> object:
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Defaults a user may change for all workspaces."""
+
+    max_workspaces: int = _setting(256, _count)  # type: ignore[assignment]  # field() with its parser beside it
+    """How many workspaces may exist at once, stopped ones included."""
+    idle_timeout: int | None = _setting(2 * 3600, duration)  # type: ignore[assignment]  # see above
+    """Seconds without activity after which a workspace is stopped; None: never."""
+    retention: int | None = _setting(14 * 86400, duration)  # type: ignore[assignment]  # see above
+    """Seconds after which a stopped workspace is deleted; None: never."""
+    output_quota: int = _setting(256 << 20, size)  # type: ignore[assignment]  # see above
+    """Bytes of each output stream of a command that are kept on disk (and its last 64 KiB beyond)."""
+    tmp_size: int = _setting(1 << 30, size)  # type: ignore[assignment]  # see above
+    """Size limit of a workspace's /tmp and /dev/shm, each, in bytes of memory."""
+    sources: dict[str, Where] = field(default_factory=dict, compare=False)
+    """Where each value above came from."""
+
+    @classmethod
+    def load(cls) -> Settings:
+        """The calling user's settings. Raises UsageError for an unknown name or a value that does not parse."""
+        known = {each.name: each.metadata["parse"] for each in fields(cls) if each.name != "sources"}
+        values: dict[str, object] = {}
+        sources = dict.fromkeys(known, Where.DEFAULT)
+        for name, text in _file().items():
+            if name not in known:
+                raise UsageError(f"unknown setting {name!r} in {_config_path()}", hint="known: " + ", ".join(known))
+            values[name], sources[name] = known[name](str(text)), Where.FILE
+        for name, parse in known.items():
+            text = os.environ.get("SANDLOT_" + name.upper())
+            if text is not None:
+                values[name], sources[name] = parse(text), Where.ENVIRONMENT
+        return cls(**values, sources=sources)  # type: ignore[arg-type]  # each parser returns its field's type
+
+
+def _config_path() -> Path:
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return Path(home, "sandlot", "config.toml")
+
+
+def _file() -> dict[str, object]:
+    path = _config_path()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except PermissionError:
+        return {}  # another user's home (su without -l): the defaults hold
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}", hint="fix or remove the file") from error

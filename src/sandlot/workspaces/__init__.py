@@ -1,0 +1,1 @@
+"""Workspaces: their records, life, commands, files, differences and ends."""

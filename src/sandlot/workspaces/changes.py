@@ -1,0 +1,78 @@
+"""The difference of a workspace from one of its saved states, with the patch kept in its folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot.bases.layer import area_layers
+from sandlot.errors import CommandInterrupted, UnsafePath, UsageError
+from sandlot.model.changes import TreeChanges
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.runtimes.base import PROJECT
+from sandlot.workspaces import difference
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.lifecycle import storage_of
+from sandlot.workspaces.states import layers_of
+
+__all__ = ["Compared", "compare", "inside", "saved_patch"]
+
+KEEP_PATCHES_S = 3600.0
+_HANDLE = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The changes, and the file that holds the whole patch (the caller removes it when it is not needed)."""
+
+    changes: TreeChanges
+    patch: Path | None
+
+
+def inside(text: str) -> bytes:
+    """A path below the workspace's project folder, relative to it. Raises UnsafePath."""
+    path = os.path.normpath(os.path.join(PROJECT, text))
+    if path == PROJECT:
+        return b""
+    if not path.startswith(PROJECT + "/") or "\0" in path:
+        raise UnsafePath(f"{text!r} is not below {PROJECT}")
+    return os.fsencode(path[len(PROJECT) + 1 :])
+
+
+def compare(
+    context: Context, record: WorkspaceRecord, state: str, *, paths: Sequence[str] = (), patch: bool = True
+) -> Compared:
+    """Compare the present state with ``baseline`` or a snapshot. Counts as activity."""
+    own = context.paths.workspace(record.id)
+    old = area_layers(context.paths, layers_of(record, state), "workspace")
+    new = storage_of(context, record).stack("workspace")
+    target = own.patches / secrets.token_hex(8) if patch else None
+    if patch:
+        _drop_old(own.patches)
+    wanted = [inside(path) for path in paths]
+    try:
+        found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted)
+    except FileNotFoundError as error:
+        raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was compared") from error
+    context.store.touch(record.id)
+    return Compared(found, target)
+
+
+def saved_patch(context: Context, record: WorkspaceRecord, handle: str) -> Path:
+    """The patch an earlier answer was cut from. Raises UsageError."""
+    path = context.paths.workspace(record.id).patches / handle
+    if not _HANDLE.fullmatch(handle) or not path.is_file():
+        raise UsageError(f"there is no patch with the handle {handle!r} (any more)", hint="sandlot workspace diff ID")
+    return path
+
+
+def _drop_old(folder: Path) -> None:
+    limit = time.time() - KEEP_PATCHES_S
+    for entry in os.scandir(folder):
+        if _HANDLE.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < limit:
+            os.unlink(entry.path)

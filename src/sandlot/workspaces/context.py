@@ -1,0 +1,59 @@
+"""What every operation needs: the paths, settings, records, bases and runtimes of one user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sandlot.bases.store import BaseStore
+from sandlot.errors import UsageError
+from sandlot.paths import Paths
+from sandlot.runtimes.base import Runtime
+from sandlot.settings import Settings
+from sandlot.workspaces.store import Store
+
+__all__ = ["Context"]
+
+
+@dataclass
+class Context:
+    """One user's sandlot. Making one opens nothing; everything is opened at first use."""
+
+    paths: Paths
+    settings: Settings
+
+    @classmethod
+    def default(cls) -> Context:
+        """The calling user's."""
+        return cls(Paths.default(), Settings.load())
+
+    @cached_property
+    def store(self) -> Store:
+        self.paths.ensure()
+        return Store(self.paths)
+
+    @cached_property
+    def bases(self) -> BaseStore:
+        self.paths.ensure()
+        return BaseStore(self.paths)
+
+    @cached_property
+    def _runtimes(self) -> dict[str, Runtime]:
+        from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
+
+        self.paths.ensure()
+        bubblewrap = BubblewrapRuntime(self.paths)
+        return {bubblewrap.name: bubblewrap}
+
+    def runtime(self, name: str) -> Runtime:
+        """The runtime of that name. Raises UsageError."""
+        try:
+            return self._runtimes[name]
+        except KeyError:
+            known = ", ".join(self._runtimes)
+            raise UsageError(f"unknown runtime {name!r}", hint=f"choose one of: {known}") from None
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "store" in self.__dict__:
+            self.store.database.close()

@@ -1,0 +1,312 @@
+"""A workspace's life: create, start, stop, update, delete.
+
+Each change holds the workspace's lock and has one commit point, a transaction on its record. What a killed process
+leaves on either side of that point is recognisable and finished or removed by the reaper: a generation folder that is
+not the record's, an instance on its leash, a record in phase ``creating`` or ``deleting``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from sandlot import process
+from sandlot.bases.source import Source
+from sandlot.bases.trees import move_to_trash
+from sandlot.errors import (
+    IsolationUnavailable,
+    LimitReached,
+    NameTaken,
+    SandlotError,
+    StateUnwritable,
+    WorkspaceNotFound,
+)
+from sandlot.model.base import Base, Origin, OriginKind
+from sandlot.model.isolation import IsolationLevel
+from sandlot.model.workspace import Lifetime, WorkspaceRecord, WorkspaceState
+from sandlot.runtimes.base import LaunchRequest
+from sandlot.runtimes.channel import Channel
+from sandlot.wire import messages
+from sandlot.workspaces import locks
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.layers import release_layers
+from sandlot.workspaces.naming import check_labels, check_name
+from sandlot.workspaces.storage import Storage
+from sandlot.workspaces.store import Phase, now
+
+__all__ = [
+    "bring_up",
+    "check_room",
+    "create",
+    "delete",
+    "end",
+    "ensure_running",
+    "is_running",
+    "launch",
+    "locked",
+    "remove",
+    "start",
+    "state_of",
+    "stop",
+    "stopped",
+    "storage_of",
+    "update",
+]
+
+STOP_GRACE_S = 2.0
+
+Progress = Callable[[str, int, int], None]
+
+
+def storage_of(context: Context, record: WorkspaceRecord) -> Storage:
+    """The trees of a workspace's current generation."""
+    generation = context.paths.workspace(record.id).generation(record.generation)
+    return Storage(record.storage, context.paths, generation, record.layers)
+
+
+def is_running(context: Context, record: WorkspaceRecord) -> bool:
+    """Whether its processes exist right now."""
+    return record.instance is not None and context.runtime(record.runtime).alive(record.instance)
+
+
+def state_of(context: Context, record: WorkspaceRecord) -> WorkspaceState:
+    """The true state, whatever the record says."""
+    return WorkspaceState.RUNNING if is_running(context, record) else WorkspaceState.STOPPED
+
+
+@contextlib.contextmanager
+def locked(context: Context, key: str) -> Iterator[WorkspaceRecord]:
+    """Hold the lock of the workspace with this id or name, and its record as of then."""
+    record = context.store.find(key)
+    with locks.exclusive(context.paths.workspace(record.id).lock, f"workspace {record.label}"):
+        yield context.store.find(record.id)
+
+
+def create(
+    context: Context,
+    source: Source,
+    *,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    lifetime: Lifetime | None = None,
+    runtime: str = "bubblewrap",
+    min_isolation: IsolationLevel = IsolationLevel.NONE,
+    toolchains: tuple[str, ...] = (),
+    one_shot: bool = False,
+    progress: Progress | None = None,
+) -> tuple[WorkspaceRecord, Base]:
+    """Make a workspace from a source and start it; nothing of it stays behind when that fails.
+
+    A ``one_shot`` workspace ends with the calling process, however that dies.
+    """
+    if name is not None:
+        check_name(name, "workspace")
+    draft = _draft(context, name, check_labels(labels or {}), lifetime, runtime, min_isolation, toolchains)
+    if one_shot:
+        identity = process.identify(os.getpid())
+        draft = replace(draft, owner=(identity.pid, identity.start_time, identity.boot) if identity else None)
+    check_room(context, draft, 1)
+    with context.bases.in_use():
+        base = context.bases.obtain(source, progress)
+        origin = base.origin if source.kind is not OriginKind.BASE else replace(base.origin, kind=OriginKind.BASE)
+        record = replace(draft, origin=origin, baseline=base.layers, layers=base.layers)
+        return bring_up(context, record), base
+
+
+def _draft(
+    context: Context,
+    name: str | None,
+    labels: dict[str, str],
+    lifetime: Lifetime | None,
+    runtime: str,
+    min_isolation: IsolationLevel,
+    toolchains: tuple[str, ...],
+) -> WorkspaceRecord:
+    report = context.runtime(runtime).probe()
+    if not report.available:
+        problem = report.problem
+        raise IsolationUnavailable(
+            problem.detail if problem else f"runtime {runtime} does not work here",
+            hint=(problem.fix if problem else "") or "sandlot doctor",
+        )
+    if not report.isolation.satisfies(min_isolation):
+        raise IsolationUnavailable(
+            f"runtime {runtime} isolates at level {report.isolation}, {min_isolation} was demanded",
+            hint="lower --min-isolation, or use a runtime that reaches it",
+        )
+    created = now()
+    return WorkspaceRecord(
+        id="ws-" + secrets.token_hex(8),
+        name=name,
+        labels=labels,
+        origin=Origin(OriginKind.NOTHING),
+        baseline=(),
+        layers=(),
+        generation=1,
+        storage=report.storage,
+        runtime=runtime,
+        isolation=report.isolation,
+        lifetime=lifetime or Lifetime(context.settings.idle_timeout, context.settings.retention),
+        created_at=created,
+        active_at=created,
+        toolchains=toolchains,
+    )
+
+
+def check_room(context: Context, draft: WorkspaceRecord, count: int) -> None:
+    """Fail early, before a long seed: the limit and the name. The database has the last word on both."""
+    if context.store.count() + count > context.settings.max_workspaces:
+        raise LimitReached(
+            f"{context.settings.max_workspaces} workspaces exist already",
+            hint="sandlot workspace delete ID, or raise SANDLOT_MAX_WORKSPACES",
+        )
+    if draft.name is not None:
+        with contextlib.suppress(WorkspaceNotFound):
+            context.store.find(draft.name)
+            raise NameTaken(
+                f"a workspace named {draft.name!r} exists already", hint="choose another name, or delete it"
+            )
+
+
+def bring_up(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all."""
+    own = context.paths.workspace(record.id)
+    try:
+        own.root.mkdir(mode=0o700)
+    except OSError as error:
+        raise StateUnwritable(f"cannot make {own.root}: {error.strerror}") from error
+    with locks.exclusive(own.lock, "the new workspace"):
+        context.store.add(record)
+        try:
+            own.commands.mkdir(mode=0o700)
+            own.patches.mkdir(mode=0o700)
+            storage_of(context, record).prepare()
+            return launch(context, record)
+        except BaseException:
+            remove(context, record)
+            raise
+
+
+def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """Start the record's generation and save the record with its instance: the commit point of every start."""
+    runtime = context.runtime(record.runtime)
+    storage = storage_of(context, record)
+    instance = runtime.launch(
+        LaunchRequest(
+            workspace_id=record.id,
+            areas=storage.mounts(),
+            socket=storage.generation.socket,
+            log=storage.generation.log,
+            tmp_bytes=context.settings.tmp_size,
+            idle_timeout_s=record.lifetime.idle_timeout_s,
+            toolchains=tuple(Path(path) for path in record.toolchains),
+        )
+    )
+    try:
+        record = replace(record, instance=instance, stopped_at=None, stopped_uptime=None)
+        context.store.save(record)
+        if record.owner is None:  # a one-shot workspace stays on the leash
+            runtime.release(instance, storage.generation.socket)
+    except BaseException:
+        runtime.kill(instance)
+        raise
+    return record
+
+
+def stopped(record: WorkspaceRecord) -> WorkspaceRecord:
+    """The record of a workspace that has just been found, or made, without processes."""
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return replace(record, instance=None, stopped_at=now(), stopped_uptime=(process.boot_id(), uptime))
+
+
+def start(context: Context, key: str) -> WorkspaceRecord:
+    """Start a stopped workspace; a running one is left as it is."""
+    with locked(context, key) as record:
+        return record if is_running(context, record) else launch(context, record)
+
+
+def ensure_running(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """The record of a workspace that runs, started if need be (it may have been stopped for being idle)."""
+    return record if is_running(context, record) else start(context, record.id)
+
+
+def stop(context: Context, key: str) -> WorkspaceRecord:
+    """End a workspace's processes and keep its files; a stopped one is left as it is."""
+    with locked(context, key) as record:
+        if record.instance is None:
+            return record
+        end(context, record, grace=True)
+        record = stopped(record)
+        context.store.save(record)
+        return record
+
+
+def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
+    """No process of the workspace is left afterwards. With ``grace`` they get SIGTERM and a moment first."""
+    if record.instance is None:
+        return
+    runtime = context.runtime(record.runtime)
+    if grace and runtime.alive(record.instance):
+        with (
+            contextlib.suppress(SandlotError, OSError),
+            Channel(storage_of(context, record).generation.socket) as channel,
+        ):
+            channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
+            channel.receive(STOP_GRACE_S + 1)
+    runtime.kill(record.instance)
+
+
+def update(
+    context: Context,
+    key: str,
+    *,
+    name: str | None = None,
+    clear_name: bool = False,
+    labels: Mapping[str, str] | None = None,
+    clear_labels: tuple[str, ...] = (),
+    lifetime: Callable[[Lifetime], Lifetime] | None = None,
+) -> WorkspaceRecord:
+    """Rename, merge and clear labels, change the lifetime. An update without effect is fine."""
+    extra = check_labels(labels or {})
+    if name is not None:
+        check_name(name, "workspace")
+    with locked(context, key) as record:
+        kept = {label: value for label, value in record.labels.items() if label not in clear_labels}
+        changed = replace(
+            record,
+            name=None if clear_name else name or record.name,
+            labels={**kept, **extra},
+            lifetime=lifetime(record.lifetime) if lifetime else record.lifetime,
+        )
+        context.store.save(changed)
+        if changed.lifetime != record.lifetime and is_running(context, changed):
+            idle = str(changed.lifetime.idle_timeout_s or 0).encode()
+            with Channel(storage_of(context, changed).generation.socket) as channel:
+                channel.call(messages.IDLE, [idle])
+        return changed
+
+
+def delete(context: Context, key: str) -> WorkspaceRecord:
+    """Remove a workspace: processes, folders, records, and layers nothing else stands on."""
+    with locked(context, key) as record:
+        context.store.save(record, Phase.DELETING)
+        remove(context, record)
+        return record
+
+
+def remove(context: Context, record: WorkspaceRecord) -> None:
+    """Finish a deletion, or undo a creation, from wherever it stopped. The caller holds the workspace's lock."""
+    latest = next((each for each in context.store.everything() if each.id == record.id), record)
+    for instance in (latest.instance, latest.retired):
+        if instance is not None:
+            context.runtime(latest.runtime).kill(instance)
+    root = context.paths.workspace(record.id).root
+    if root.exists():
+        move_to_trash(root, context.paths)
+    context.store.remove(record.id)
+    release_layers(context, {*latest.layers, *(layer for each in latest.snapshots for layer in each.layers)})

@@ -1,0 +1,61 @@
+"""Locks between processes: flock, which the kernel drops with its holder, so no pid can be mistaken for another."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sandlot.errors import StateUnwritable, WorkspaceBusy, WorkspaceNotFound
+
+__all__ = ["exclusive", "try_exclusive"]
+
+WAIT_S = 60.0
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold the lock ``path`` alone. Raises WorkspaceBusy, calling it ``what``, when others hold it for too long."""
+    descriptor = _open(path)
+    try:
+        end = time.monotonic() + wait_s
+        pause = 0.0005
+        while not _take(descriptor):
+            if time.monotonic() > end:
+                raise WorkspaceBusy(f"{what} is being changed by another process", hint="try again")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def try_exclusive(path: Path) -> Iterator[bool]:
+    """Hold the lock if nobody else does; yields whether it is held."""
+    descriptor = _open(path)
+    try:
+        yield _take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise WorkspaceNotFound("the workspace was deleted") from error
+        raise StateUnwritable(f"cannot lock {path}: {error.strerror}") from error
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,274 @@
+"""Finishing what killed processes left behind, and ending what is over.
+
+``reconcile`` runs at the start of every use and costs one query when there is nothing to do. ``repair`` does the same
+and looks everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sandlot import process
+from sandlot.bases.trees import move_to_trash, remove_tree
+from sandlot.errors import StateCorrupt, WorkspaceNotFound
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.workspaces import locks, records
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.layers import release_layers
+from sandlot.workspaces.lifecycle import is_running, remove, stopped
+from sandlot.workspaces.states import finish_reset
+from sandlot.workspaces.store import now
+
+__all__ = ["Leftovers", "deadline", "empty_trash", "leftovers", "reconcile", "repair"]
+
+INLINE_ENTRIES = 64
+"""A trash entry of up to this many files is removed on the spot; larger ones by a process in the background."""
+
+_SWEEP = (
+    "import pathlib, sys\n"
+    "from sandlot.bases.trees import remove_tree\n"
+    "for entry in pathlib.Path(sys.argv[1]).iterdir(): remove_tree(entry)\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What a repair removed or finished, or (for doctor) would."""
+
+    workspaces: int = 0
+    """Workspaces whose creation or deletion was cut off, or whose one-shot owner is gone."""
+    instances: int = 0
+    """Process trees that a committed reset had replaced."""
+    folders: int = 0
+    """Half-made generations, layers and folders without a record."""
+    layers: int = 0
+    trash: int = 0
+    rebuilt: int = 0
+    """Records restored into a database that was lost."""
+    expired: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.workspaces + self.instances + self.folders + self.layers + self.trash + self.rebuilt + self.expired
+
+
+def deadline(record: WorkspaceRecord) -> tuple[str, str] | None:
+    """(``stop`` or ``delete``, UTC time) of what happens to a workspace next if nobody uses it; None: nothing."""
+    if record.instance is not None and record.stopped_at is None:
+        seconds, since, what = record.lifetime.idle_timeout_s, record.active_at, "stop"
+    else:
+        seconds, since, what = record.lifetime.retention_s, record.stopped_at or record.active_at, "delete"
+    if seconds is None:
+        return None
+    moment = datetime.fromisoformat(since) + timedelta(seconds=seconds)
+    return what, moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _expired(record: WorkspaceRecord) -> bool:
+    """Whether a stopped workspace has outlived its retention.
+
+    The wall clock can jump; within one boot the time since boot cannot, so there it decides.
+    """
+    due = deadline(record)
+    if due is None or due[0] != "delete" or record.stopped_uptime is None:
+        return False
+    boot, uptime = record.stopped_uptime
+    if boot == process.boot_id() and record.lifetime.retention_s is not None:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - uptime >= record.lifetime.retention_s
+    return datetime.now(UTC) >= datetime.fromisoformat(due[1])
+
+
+def _owner_gone(record: WorkspaceRecord) -> bool:
+    return record.owner is not None and not process.ProcessIdentity(*record.owner).alive()
+
+
+def reconcile(context: Context) -> Leftovers:
+    """The cheap look that every use begins with: one query, and a check of each recorded process."""
+    process.reap()
+    found = Leftovers()
+    for record, _ in context.store.unfinished():
+        found = replace(found, workspaces=found.workspaces + _drop(context, record))
+    for record in context.store.all():
+        if _owner_gone(record):
+            found = replace(found, workspaces=found.workspaces + _drop(context, record))
+        elif record.retired is not None:
+            found = replace(found, instances=found.instances + _finish(context, record))
+        elif record.instance is not None and not is_running(context, record):
+            _note_stopped(context, record)
+        elif _expired(record):
+            found = replace(found, expired=found.expired + _drop(context, record))
+    return found
+
+
+@contextlib.contextmanager
+def _free(context: Context, record: WorkspaceRecord) -> Iterator[bool]:
+    """Hold the workspace's lock unless somebody is at work on it; a folder that is gone needs no lock."""
+    own = context.paths.workspace(record.id)
+    if not own.root.exists():
+        yield True
+        return
+    try:
+        with locks.try_exclusive(own.lock) as held:
+            yield held
+    except WorkspaceNotFound:
+        yield False
+
+
+def _drop(context: Context, record: WorkspaceRecord) -> int:
+    with _free(context, record) as held:
+        # Look again now that nobody can change it: it may have been finished, or just be a new one being made.
+        current = next((each for each in context.store.everything() if each.id == record.id), None)
+        if not held or current is None:
+            return 0
+        unfinished = any(each.id == record.id for each, _ in context.store.unfinished())
+        if not unfinished and not _owner_gone(current) and not _expired(current):
+            return 0
+        remove(context, current)
+        return 1
+
+
+def _finish(context: Context, record: WorkspaceRecord) -> int:
+    with _free(context, record) as held:
+        if not held:
+            return 0
+        finish_reset(context, context.store.find(record.id))
+        return 1
+
+
+def _note_stopped(context: Context, record: WorkspaceRecord) -> None:
+    """It stopped by itself: idle for too long, killed, or the machine was restarted."""
+    with contextlib.suppress(WorkspaceNotFound), _free(context, record) as held:
+        current = context.store.find(record.id)
+        if held and current.instance is not None and not is_running(context, current):
+            context.store.save(stopped(current))
+
+
+def leftovers(context: Context) -> Leftovers:
+    """What ``repair`` would find now; changes nothing."""
+    known = {record.id: record for record in context.store.everything()}
+    dropped = [record for record, _ in context.store.unfinished()]
+    used = context.store.layers_in_use()
+    private = [each for each in context.paths.layers.iterdir() if each.name.startswith("s") and each.name not in used]
+    return Leftovers(
+        workspaces=len(dropped) + sum(_owner_gone(record) for record in known.values()),
+        instances=sum(record.retired is not None for record in known.values()),
+        folders=sum(1 for _ in _strays(context, known)),
+        layers=len(private),
+        trash=sum(1 for _ in context.paths.trash.iterdir()),
+        expired=sum(_expired(record) for record in known.values()),
+    )
+
+
+def _strays(context: Context, known: dict[str, WorkspaceRecord]) -> Iterator[tuple[Path, Path]]:
+    """(folder, lock to hold) of workspace folders without a record and generations that are not the current one."""
+    for folder in context.paths.workspaces.iterdir():
+        own = context.paths.workspace(folder.name)
+        record = known.get(folder.name)
+        if record is None:
+            yield folder, own.lock
+            continue
+        current = own.generation(record.generation).root.name
+        for entry in folder.iterdir():
+            if entry.name.startswith("g") and entry.name[1:].isdigit() and entry.name != current:
+                yield entry, own.lock
+
+
+def repair(context: Context) -> Leftovers:
+    """Finish or remove everything a killed process left, and rebuild the database if it is damaged."""
+    rebuilt = 0
+    try:
+        context.store.everything()
+    except StateCorrupt:
+        rebuilt = _rebuild(context)
+    if not rebuilt:
+        rebuilt = _restore_missing(context)
+    found = replace(reconcile(context), rebuilt=rebuilt)
+    folders = 0
+    for folder, lock in list(_strays(context, {record.id: record for record in context.store.everything()})):
+        with contextlib.suppress(WorkspaceNotFound), locks.try_exclusive(lock) as held:
+            # Once more under the lock: a create may have stored its record meanwhile.
+            known = {record.id: record for record in context.store.everything()}
+            if held and any(folder == stray for stray, _ in _strays(context, known)):
+                move_to_trash(folder, context.paths)
+                folders += 1
+    folders += context.bases.sweep_building()
+    layers = release_layers(context)
+    trash = empty_trash(context, wait=True)
+    return replace(found, folders=found.folders + folders, layers=layers, trash=trash)
+
+
+def _rebuild(context: Context) -> int:
+    """Set a damaged database aside and make a new one from the folders' own records."""
+    context.store.database.close()
+    stamp = now().replace(":", "")
+    for suffix in ("", "-wal", "-shm"):
+        damaged = Path(f"{context.paths.database}{suffix}")
+        if damaged.exists():
+            os.replace(damaged, f"{context.paths.database}.damaged-{stamp}{suffix}")
+    return _restore_missing(context)
+
+
+def _restore_missing(context: Context) -> int:
+    """Insert the records of folders the database knows nothing of (it was lost, or is an older copy)."""
+    known = {record.id for record in context.store.everything()}
+    count = 0
+    for folder in context.paths.workspaces.iterdir():
+        mirror = context.paths.workspace(folder.name).record
+        if folder.name in known or not mirror.is_file():
+            continue
+        try:
+            record = records.load_workspace(mirror.read_text())
+        except (OSError, StateCorrupt):
+            continue
+        if record.id == folder.name and context.paths.workspace(record.id).generation(record.generation).root.is_dir():
+            context.store.restore(record)
+            count += 1
+    return count
+
+
+def empty_trash(context: Context, *, wait: bool = False) -> int:
+    """Remove what was thrown away: small things at once, large ones in the background unless ``wait``."""
+    count = 0
+    large = False
+    for entry in list(context.paths.trash.iterdir()):
+        if wait or _small(entry):
+            with contextlib.suppress(OSError):
+                remove_tree(entry)
+                count += 1
+        else:
+            large = True
+    if large:
+        argv = [sys.executable, "-c", _SWEEP, str(context.paths.trash)]
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            process.spawn_detached(argv, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, log=null)
+        except OSError:
+            pass  # the next command tries again
+        finally:
+            os.close(null)
+    return count
+
+
+def _small(root: Path) -> bool:
+    """Whether a tree has few entries; looks at no more than that many."""
+    left = INLINE_ENTRIES
+    pending = [root]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    left -= 1
+                    if left < 0:
+                        return False
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+        except OSError:
+            continue
+    return True

@@ -1,0 +1,167 @@
+"""Saved states: snapshots, reset, fork."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from sandlot.bases.trees import move_to_trash
+from sandlot.errors import NameTaken, SnapshotNotFound
+from sandlot.model.base import OriginKind
+from sandlot.model.workspace import Snapshot, WorkspaceRecord
+from sandlot.runtimes.channel import Channel
+from sandlot.wire import messages
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.layers import release_layers
+from sandlot.workspaces.lifecycle import bring_up, check_room, delete, is_running, launch, locked, storage_of
+from sandlot.workspaces.naming import check_labels, check_name
+from sandlot.workspaces.store import now
+
+__all__ = ["BASELINE", "delete_snapshot", "find_snapshot", "finish_reset", "fork", "layers_of", "reset", "snapshot"]
+
+BASELINE = "baseline"
+
+
+def reset(context: Context, key: str, to: str = BASELINE) -> WorkspaceRecord:
+    """Back to the baseline or a snapshot: files, home, processes and /tmp; always running afterwards.
+
+    The new generation is made and started beside the old one, so a reset that fails changes nothing.
+    """
+    with locked(context, key) as record:
+        layers = layers_of(record, to)
+        fresh = replace(
+            record,
+            layers=layers,
+            generation=record.generation + 1,
+            reset_at=now(),
+            reset_from=context.store.last_command(record.id),
+            retired=record.instance if is_running(context, record) else None,
+        )
+        own = context.paths.workspace(record.id)
+        _discard_generation(context, fresh)  # an earlier reset may have been killed while it made it
+        try:
+            storage_of(context, fresh).prepare()
+            fresh = launch(context, fresh)
+        except BaseException:
+            _discard_generation(context, fresh)
+            raise
+        finish_reset(context, fresh)
+        if own.generation(record.generation).root.exists():
+            move_to_trash(own.generation(record.generation).root, context.paths)
+        return context.store.find(record.id)
+
+
+def finish_reset(context: Context, record: WorkspaceRecord) -> None:
+    """End the instance that a committed reset has replaced."""
+    if record.retired is not None:
+        context.runtime(record.runtime).kill(record.retired)
+        context.store.save(replace(record, retired=None))
+
+
+def _discard_generation(context: Context, record: WorkspaceRecord) -> None:
+    root = context.paths.workspace(record.id).generation(record.generation).root
+    if root.exists():
+        move_to_trash(root, context.paths)
+
+
+def layers_of(record: WorkspaceRecord, state: str) -> tuple[str, ...]:
+    """The layers of the baseline or of a named snapshot."""
+    return record.baseline if state == BASELINE else find_snapshot(record, state).layers
+
+
+def find_snapshot(record: WorkspaceRecord, name: str) -> Snapshot:
+    """The named snapshot. Raises SnapshotNotFound."""
+    for each in record.snapshots:
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in record.snapshots) or "none"
+    raise SnapshotNotFound(f"workspace {record.label} has no snapshot {name!r}", hint=f"its snapshots: {known}")
+
+
+@contextlib.contextmanager
+def _still(context: Context, record: WorkspaceRecord) -> Iterator[None]:
+    """Nothing in the workspace moves: its processes are paused, or there are none. Raises WorkspaceBusy."""
+    if not is_running(context, record):
+        yield
+        return
+    with Channel(storage_of(context, record).generation.socket) as channel:
+        channel.call(messages.FREEZE)
+        yield  # closing the connection lets them go on, and so does our death
+
+
+def _saved_layers(context: Context, record: WorkspaceRecord) -> tuple[str, ...]:
+    with _still(context, record):
+        return storage_of(context, record).save()
+
+
+def snapshot(context: Context, key: str, name: str) -> tuple[WorkspaceRecord, Snapshot]:
+    """Save the present state under a name. Raises NameTaken, WorkspaceBusy."""
+    check_name(name, "snapshot")
+    with locked(context, key) as record, context.bases.in_use():
+        if name == BASELINE or any(each.name == name for each in record.snapshots):
+            raise NameTaken(f"workspace {record.label} already has a snapshot {name!r}", hint="choose another name")
+        taken = Snapshot(name, _saved_layers(context, record), now())
+        record = replace(record, snapshots=(*record.snapshots, taken))
+        context.store.save(record)
+        context.store.touch(record.id)
+        return record, taken
+
+
+def delete_snapshot(context: Context, key: str, name: str) -> WorkspaceRecord:
+    """Forget a snapshot; its private layers go when nothing else stands on them."""
+    with locked(context, key) as record:
+        gone = find_snapshot(record, name)
+        record = replace(record, snapshots=tuple(each for each in record.snapshots if each is not gone))
+        context.store.save(record)
+        context.store.touch(record.id)
+    release_layers(context, gone.layers)
+    return record
+
+
+def fork(
+    context: Context, key: str, *, names: tuple[str | None, ...] = (None,), labels: Mapping[str, str] | None = None
+) -> list[WorkspaceRecord]:
+    """New workspaces from the present state of another, one for each name; all of them or none.
+
+    They inherit labels, lifetime and toolchains. Their baseline is the state they were forked at.
+    """
+    extra = check_labels(labels or {})
+    for name in names:
+        if name is not None:
+            check_name(name, "workspace")
+    made: list[WorkspaceRecord] = []
+    with context.bases.in_use():
+        with locked(context, key) as source:
+            layers = _saved_layers(context, source)
+        context.store.touch(source.id)
+        try:
+            for name in names:
+                created = now()
+                draft = replace(
+                    source,
+                    id="ws-" + secrets.token_hex(8),
+                    name=name,
+                    labels={**source.labels, **extra},
+                    origin=replace(source.origin, kind=OriginKind.FORK, location=source.id),
+                    baseline=layers,
+                    layers=layers,
+                    generation=1,
+                    created_at=created,
+                    active_at=created,
+                    stopped_at=None,
+                    reset_at=None,
+                    reset_from=0,
+                    instance=None,
+                    retired=None,
+                    owner=None,
+                    snapshots=(),
+                )
+                check_room(context, draft, 1)
+                made.append(bring_up(context, draft))
+        except BaseException:
+            for record in made:
+                delete(context, record.id)
+            raise
+    return made
