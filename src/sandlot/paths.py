@@ -27,6 +27,14 @@ class GenerationPaths:
 
     root: Path
 
+    @property
+    def socket(self) -> Path:
+        return self.root / "agent.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "agent.log"
+
     def area(self, name: str) -> Path:
         """The folder of one area (``workspace`` or ``home``)."""
         return self.root / name
@@ -57,14 +65,6 @@ class WorkspacePaths:
     @property
     def record(self) -> Path:
         return self.root / "record.json"
-
-    @property
-    def socket(self) -> Path:
-        return self.root / "agent.sock"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "agent.log"
 
     @property
     def commands(self) -> Path:

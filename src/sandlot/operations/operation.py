@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from sandlot.errors import UsageError
 from sandlot.workspaces.context import Context
 
 Req = TypeVar("Req")
@@ -29,7 +30,7 @@ class Argument:
     short: str | None = None
     kind: str = "plain"
     """``plain``; ``duration`` (90s, 2h, never); ``size`` (64K, 2G); ``pairs`` (KEY=VALUE, repeatable); ``command`` (all
-    words after ``--``); ``content`` (text, or from a file or stdin); ``count``."""
+    words after ``--``); ``content`` (text, or from a file or stdin)."""
     host_path: bool = False
     """Whether the value names something on the host: the MCP server confines these."""
     least: int | None = None
@@ -91,6 +92,18 @@ class Operation(Generic[Req, Res]):
     examples: tuple[str, ...] = ()
     passes_exit_code: bool = False
     """Whether the CLI exits with the command's status; its own errors are 125 then."""
+
+    def invoke(self, context: Context, request: Req, caller: Caller | None = None) -> Res:
+        """Check the request's numbers, then run. Raises UsageError, and whatever the operation raises."""
+        for each, about in self.arguments():
+            value = getattr(request, each.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                continue
+            if about.least is not None and value < about.least:
+                raise UsageError(f"{each.name} must be at least {about.least}")
+            if about.most is not None and value > about.most:
+                raise UsageError(f"{each.name} must be at most {about.most}")
+        return self.run(context, request, caller or Caller())
 
     def arguments(self) -> list[tuple[dataclasses.Field[Any], Argument]]:
         """The request's fields and how to present them, in order."""

@@ -64,5 +64,5 @@ OPERATION = Operation(
     request=Request,
     run=run,
     effect=Effect(idempotent=True),
-    examples=("sandlot workspace update fix-123 --label owner=ana --clear-labels draft",),
+    examples=("sandlot workspace update fix-123 --label owner=ana --clear-label draft",),
 )

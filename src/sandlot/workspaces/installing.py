@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandlot.bases.beneath import Folders
+from sandlot.bases.beneath import FOLDER_FLAGS, Folders
 from sandlot.bases.copying import copy_range
 from sandlot.bases.renaming import rename_new, swap
 from sandlot.bases.trees import remove_tree
@@ -63,6 +63,7 @@ class Installation:
         self._temporary = -1
         self._places = Folders([os.dup(root)], borrow=False)
         self._undo: list[Callable[[], None]] = []
+        self._aside_folders = 0
 
     def __enter__(self) -> Installation:
         try:
@@ -238,19 +239,18 @@ class Installation:
         while (path := path.rpartition(b"/")[0]) and (fd := self._places.get(0, path)) >= 0:
             if os.listdir(fd):
                 return
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            self._aside_folders += 1
+            aside = b"d%d" % self._aside_folders
             parent, name = self._parent(path)
             self._places.forget(0, path)
-            self._undo.append(lambda path=path, mode=mode: self._restore(path, mode))  # type: ignore[misc] # as above
-            os.rmdir(name, dir_fd=parent)
-
-    def _restore(self, folder: bytes, mode: int) -> None:
-        parent, name = self._parent(folder)
-        try:
-            os.mkdir(name, dir_fd=parent)
-        except FileExistsError:
-            return
-        os.chmod(name, mode, dir_fd=parent)
+            self._undo.append(lambda aside=aside, path=path: self._bring_back(aside, path))  # type: ignore[misc] # as above
+            rename_new(parent, name, self._temporary, aside)
+            moved = os.open(aside, FOLDER_FLAGS, dir_fd=self._temporary)
+            try:
+                if os.listdir(moved):
+                    raise Moved(path)
+            finally:
+                os.close(moved)
 
 
 def _is_same(before: os.stat_result, now: os.stat_result) -> bool:

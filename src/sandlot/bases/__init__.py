@@ -1,0 +1,1 @@
+"""Content-addressed, immutable file trees, and how they are seeded, merged, viewed and copied."""

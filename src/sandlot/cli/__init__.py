@@ -1,0 +1,1 @@
+"""The command line: words and formats only, never a decision."""

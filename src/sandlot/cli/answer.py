@@ -1,0 +1,41 @@
+"""Printing results and errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from sandlot.cli.terminal import shown
+from sandlot.errors import SandlotError
+
+__all__ = ["as_json", "print_error"]
+
+
+def as_json(value: object) -> str:
+    """A result as one line of ASCII JSON: enums as their words, lone surrogates and control codes as escapes."""
+    return json.dumps(plain(value))
+
+
+def plain(value: object) -> Any:
+    """Dataclasses as objects, tuples as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    return value
+
+
+def print_error(error: SandlotError, *, json_wanted: bool) -> None:
+    """The error for a person on stderr, or for a program on stdout."""
+    if json_wanted:
+        print(as_json(error.to_json()))
+        return
+    print(f"error: {shown(error.message)}", file=sys.stderr)
+    for line in error.details:
+        print(f"  {shown(line)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {shown(error.hint)}", file=sys.stderr)

@@ -1,0 +1,173 @@
+"""A command's parser, derived from its operation's request."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from sandlot.errors import UsageError
+from sandlot.operations.operation import Argument, Operation
+from sandlot.settings import duration, size
+
+__all__ = ["Parser", "add_arguments", "build", "request_of"]
+
+ID_ONLY = frozenset({"workspace_create", "workspace_fork", "workspace_list"})
+_PLURALS = {"labels": "label", "clear_labels": "clear-label", "toolchains": "toolchain"}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"{self.prog} --help"
+        if message.startswith("unrecognized arguments") and "exec" in self.prog.split():
+            hint = f"{self.prog} ID [OPTION...] -- COMMAND [ARG...]"
+        raise UsageError(message, hint=hint)
+
+
+def build(operation: Operation[Any, Any], *, prog: str = "sandlot") -> Parser:
+    """The parser of one command."""
+    parser = Parser(
+        prog=" ".join((prog, *operation.command)),
+        description=operation.summary,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in operation.examples) if operation.examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser, operation)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser, operation: Operation[Any, Any]) -> None:
+    """Everything the operation takes, and the options that every command has."""
+    hints = typing.get_type_hints(operation.request)
+    optional = []
+    for field, about in operation.arguments():
+        if about.positional and about.kind != "command":
+            _positional(parser, field, about, _plain(hints[field.name]))
+        else:
+            optional.append((field, about))
+    for field, about in optional:
+        _option(parser, field, about, _plain(hints[field.name]))
+    parser.add_argument("--json", action="store_true", help="print the answer, or the error, as JSON")
+    if operation.name in ID_ONLY:
+        parser.add_argument("--id-only", action="store_true", help="print ids alone, one a line")
+    if operation.passes_exit_code and operation.name != "workspace_wait":
+        parser.add_argument("-i", "--stdin", action="store_true", help="pass our standard input on to the command")
+    if operation.name == "workspace_exec":
+        parser.add_argument(
+            "--id-only", action="store_true", help="with --background: print the command's number alone"
+        )
+
+
+def _plain(hint: Any) -> Any:
+    """The type itself, of a type that may also be None."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return next(each for each in typing.get_args(hint) if each is not type(None))
+    return hint
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return None if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _convert(about: Argument, kind: Any) -> Any:
+    if about.kind == "size":
+        return _typed(size)
+    if about.kind == "duration":
+        return _typed(_checked_duration)
+    return {int: int, float: float}.get(kind, str)
+
+
+def _typed(parse: Any) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(f"{error.message}; {error.hint}") from None
+
+    return convert
+
+
+def _checked_duration(text: str) -> str:
+    duration(text)
+    return text
+
+
+def _positional(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], about: Argument, kind: Any) -> None:
+    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    many = typing.get_origin(kind) is tuple
+    parser.add_argument(
+        field.name,
+        help=_help(about),
+        metavar=about.metavar or field.name.upper(),
+        nargs="*" if many else None if required else "?",
+        default=None if required else _default(field),
+        type=_convert(about, kind),
+    )
+
+
+def _help(about: Argument) -> str:
+    return about.help.replace("%", "%%")
+
+
+def _option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], about: Argument, kind: Any) -> None:
+    if about.kind == "command":
+        return  # everything after "--"
+    if about.kind == "content":
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument("--text", dest=field.name, metavar="TEXT", help=_help(about))
+        group.add_argument("--from-file", metavar="FILE", help="take it from this host file [default: standard input]")
+        return
+    words = [f"--{_PLURALS.get(field.name, field.name).replace('_', '-')}"]
+    if about.short:
+        words.insert(0, f"-{about.short}")
+    common: dict[str, Any] = {"dest": field.name, "help": _help(about)}
+    if kind is bool:
+        parser.add_argument(*words, action="store_true", **common)
+        return
+    common["metavar"] = about.metavar or field.name.upper()
+    if about.kind == "pairs" or typing.get_origin(kind) is tuple:
+        parser.add_argument(*words, action="append", default=[], **common)
+        return
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        common["metavar"] = None
+        common["choices"] = [each.value for each in kind]
+    elif field.default not in (None, dataclasses.MISSING, ""):
+        common["help"] += f" [default: {field.default}]"
+    parser.add_argument(*words, default=_default(field), type=_convert(about, kind), **common)
+
+
+def request_of(operation: Operation[Any, Any], parsed: argparse.Namespace, command: list[str] | None) -> Any:
+    """The request that the parsed words state. Raises UsageError."""
+    hints = typing.get_type_hints(operation.request)
+    values: dict[str, Any] = {}
+    for field, about in operation.arguments():
+        kind = _plain(hints[field.name])
+        if about.kind == "command":
+            values[field.name] = tuple(command or ())
+            continue
+        value = getattr(parsed, field.name)
+        if about.kind == "pairs":
+            value = dict(_pair(text, about) for text in value)
+        elif typing.get_origin(kind) is tuple:
+            value = tuple(value)
+        elif isinstance(kind, type) and issubclass(kind, StrEnum) and value is not None:
+            value = kind(value)
+        values[field.name] = value
+    if command is not None and not any(about.kind == "command" for _, about in operation.arguments()):
+        raise UsageError(f"{' '.join(operation.command)} takes no command after --")
+    return operation.request(**values)
+
+
+def _pair(text: str, about: Argument) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text!r} is not {about.metavar}")
+    return key, value
