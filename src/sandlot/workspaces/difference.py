@@ -91,7 +91,8 @@ def compare(
     temporary files. What is inside a ``.git`` stays out, and empty folders are not shown, as in git. FIFOs, sockets
     and devices count as missing.
 
-    Raises GitFailed, StateUnwritable when there is no room, and FileRefused when something cannot be read.
+    Raises GitFailed, StateUnwritable when there is no room, FileRefused when something cannot be read, and
+    FileNotFoundError when a layer folder is gone: the caller knows why.
     """
     limits = limits or DiffLimits()
     omitted: list[FileChange] = []
@@ -182,6 +183,8 @@ def _why_omitted(one: _Difference, limits: DiffLimits, total: int) -> str | None
 def _translated() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:
+        raise
     except PermissionError as error:
         name = f"{os.fsdecode(error.filename)!r}" if error.filename else "a file"
         raise FileRefused(f"cannot read {name}: {error.strerror}") from error

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandlot import process
+from sandlot.bases.building import sweep_building
 from sandlot.bases.trees import move_to_trash, remove_tree
 from sandlot.errors import StateCorrupt, WorkspaceNotFound
 from sandlot.model.workspace import WorkspaceRecord
@@ -33,7 +34,8 @@ INLINE_ENTRIES = 64
 
 _SWEEP = (
     "import pathlib, sys\n"
-    "from sandlot.bases.trees import remove_tree\n"
+    "from sandlot.bases.building import sweep_building
+from sandlot.bases.trees import remove_tree\n"
     "for entry in pathlib.Path(sys.argv[1]).iterdir(): remove_tree(entry)\n"
 )
 
@@ -198,7 +200,7 @@ def repair(context: Context) -> Leftovers:
             if held and any(folder == stray for stray, _ in _strays(context, known)):
                 move_to_trash(folder, context.paths)
                 folders += 1
-    folders += context.bases.sweep_building()
+    folders += sweep_building(context.paths)
     layers = release_layers(context)
     trash = empty_trash(context, wait=True)
     return replace(found, folders=found.folders + folders, layers=layers, trash=trash)

@@ -1,0 +1,60 @@
+# `make help` lists everything. Every target sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test lint format types imports dist-check bench chaos test-pythons clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+setup: $(STAMP) ## make .venv with sandlot and all tools
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the main job on real input: a released package with a known bug, reproduced, patched, proved
+	$(BIN)/python examples/real_bug.py
+
+check: lint types imports test ## what CI runs: format, lint, types, import contract, tests
+
+test: $(STAMP) ## all tests but the slow ones, in parallel
+	$(PYTEST) -n 2 -m "not slow"
+
+lint: $(STAMP) ## format check and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## strict type check
+	$(BIN)/mypy
+
+imports: $(STAMP) ## the rooms import downwards only
+	$(BIN)/lint-imports
+
+dist-check: $(STAMP) ## build sdist and wheel, install the wheel alone, run it from an empty folder
+	$(BIN)/python scripts/dist_check.py
+
+bench: $(STAMP) ## benchmarks against what a user would use instead (minutes)
+	$(BIN)/python -m benchmarks
+
+chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
+	$(PYTEST) -n 2 -m slow -s tests
+
+test-pythons: ## the tests on every Python of PYTHONS, each in an environment of its own
+	for python in $(PYTHONS); do \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$(dirname $$(dirname $$python))) || exit 1; \
+	done
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
