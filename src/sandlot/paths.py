@@ -91,7 +91,7 @@ class Paths:
         ├── state.db                     SQLite, WAL
         ├── bases.lock                   flock: shared while a base is being taken into use, exclusive for prune
         ├── bases/<id>.json              one base: its layers, origin, sizes; written last, so its presence is the commit
-        ├── sources/<fingerprint>        which base a source with this fingerprint gave (text: the id)
+        ├── sources/<fingerprint>        which base a source with this fingerprint gave; <key>.last: its last state
         ├── layers/<id>/                 immutable trees: layer.json, workspace/, home/, manifest
         ├── building/                    half-made layers; published by one rename into layers/
         ├── empty/                       an empty folder: the lowest layer of an area that has none

@@ -10,18 +10,15 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 __all__ = [
     "Completed",
-    "Feed",
     "ProcessIdentity",
     "boot_id",
-    "feeding",
     "identify",
     "kill_and_wait",
     "reap",
@@ -131,69 +128,6 @@ def run(
             if pipe is not None:
                 pipe.close()
     return Completed(process.returncode, out or b"", err or b"")
-
-
-class Feed:
-    """A host tool that reads what we write piece by piece; see ``feeding``."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stderr: int) -> None:
-        self._process = process
-        self._stderr = stderr
-
-    def write(self, data: bytes) -> None:
-        """Hand over some input. When the tool has ended already this does nothing: ``finish`` says why it did."""
-        assert self._process.stdin is not None  # noqa: S101 - Popen was given a pipe
-        try:
-            self._process.stdin.write(data)
-        except BrokenPipeError:
-            pass
-
-    def finish(self, timeout: float = 600.0) -> Completed:
-        """End the input and wait, at most ``timeout`` seconds, for the outcome (the first 64 KiB of stderr)."""
-        assert self._process.stdin is not None  # noqa: S101 - Popen was given a pipe
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
-        returncode = self._process.wait(timeout)
-        return Completed(returncode, b"", os.pread(self._stderr, 65536, 0))
-
-
-@contextmanager
-def feeding(
-    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str], cwd: str | os.PathLike[str]
-) -> Iterator[Feed]:
-    """Run a host tool on input we write piece by piece; its output is dropped.
-
-    Leaving the block kills its whole process group, unless ``Feed.finish`` has seen it end.
-    """
-    stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-        )
-        try:
-            yield Feed(process, stderr)
-        finally:
-            if process.poll() is None:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                process.wait()
-            if process.stdin is not None:
-                try:
-                    process.stdin.close()
-                except BrokenPipeError:
-                    pass
-    finally:
-        os.close(stderr)
 
 
 def spawn_detached(

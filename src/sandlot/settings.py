@@ -45,7 +45,7 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
         raise UsageError(f"{text!r} is not a size", hint="write 4096, 64K, 20M or 2G")
-    return int(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")
+    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
 
 
 def _count(text: str) -> int:

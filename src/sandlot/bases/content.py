@@ -110,6 +110,8 @@ def copy_hashed(source: int, size: int, target: int | None) -> tuple[bytes, int]
                     _write(target, memoryview(chunk)[low:high], at + low)
                     written += high - low
         at += length
+    if os.fstat(source).st_size < size:  # what is missing looked like a hole
+        raise Truncated
     if target is not None:
         os.ftruncate(target, size)
     return digest.hex(), written

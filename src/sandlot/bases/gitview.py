@@ -145,6 +145,7 @@ class GitView:
         """A hash over everything but objects and working tree: HEAD, refs, index, settings, what is under way."""
         whole = hashlib.sha256(self.head + b"\0" + self.config.text().encode("utf-8", "surrogateescape"))
         whole.update(refs_text(self.refs))
+        whole.update(repr([(name, target) for name, (_, target) in self.refs.items() if target]).encode())
         for name in ("shallow", *(f"info/{part}" for part in _INFO), *_UNDER_WAY):
             data = read_small(self.folder / name, LARGE)
             whole.update(b"-" if data is None else b"%d:" % len(data) + data)

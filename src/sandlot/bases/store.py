@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from sandlot.errors import BaseNotFound
 from sandlot.model.base import Base, Origin, OriginKind
 from sandlot.paths import Paths
 
-__all__ = ["BaseInfo", "BaseStore"]
+__all__ = ["BaseInfo", "BaseStore", "Pruned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,16 @@ class BaseStore:
             found.append((used, BaseInfo(base, sum(fact.bytes for fact in facts if fact), used_at)))
         return tuple(info for _, info in sorted(found, key=lambda item: item[0], reverse=True))
 
-    def prune(self, keep_layers: Set[str], *, unused_for_s: float = 0, dry_run: bool = False) -> Pruned:
-        """Remove the bases none of whose layers is in ``keep_layers`` and that were not used for ``unused_for_s``.
+    def prune(
+        self, keep_layers: Callable[[], Set[str]], *, unused_for_s: float = 0, dry_run: bool = False
+    ) -> Pruned:
+        """Remove the bases none of whose layers is in ``keep_layers()`` and that were not used for ``unused_for_s``.
+
+        It is asked under the lock, when no create is under way whose layers no record names yet.
 
         Also removes layers that no base holds any more, what crashed creates left, and memories of sources that point
         nowhere. Layers private to a workspace's history are left alone. Waits until no create is under way.
         Raises StateUnwritable.
         """
         with self._lock(fcntl.LOCK_EX), unwritable(self.paths):
-            return prune(self.paths, keep_layers, unused_for_s=unused_for_s, dry_run=dry_run)
+            return prune(self.paths, keep_layers(), unused_for_s=unused_for_s, dry_run=dry_run)

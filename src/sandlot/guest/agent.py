@@ -116,7 +116,7 @@ class Agent:
 
     def _accept(self) -> None:
         try:
-            descriptor, _ = self.listener._accept()
+            descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]  # not in typeshed; socket.accept wraps it
         except OSError:
             return
         connection = Connection(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor))
@@ -265,6 +265,9 @@ class Agent:
             del self.commands[command.control.fileno()]
             command.control.close()
 
+    def _workers(self) -> "set[int]":
+        return self.tools.union(command.pid for command in self.commands.values())
+
     def _find(self, number: int) -> "Command | None":
         for command in self.commands.values():
             if command.number == number and command.running:
@@ -309,7 +312,7 @@ class Agent:
         if self.freeze is not None:
             self._answer(connection, messages.FAILED, [b"workspace_busy", b"another snapshot is being taken"])
             return
-        self.freeze = tree.Freeze()
+        self.freeze = tree.Freeze(self._workers())
         if not self.freeze.stop(time.monotonic() + FREEZE_WAIT_S):
             self._thaw()
             self._answer(connection, messages.FAILED, [b"workspace_busy", b"a process could not be paused"])
@@ -332,12 +335,15 @@ class Agent:
             pass
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self.tools.discard(pid)
+            if not os.WIFSTOPPED(status):
+                self.tools.discard(pid)
+            elif self.freeze is None and pid in self._workers():
+                os.kill(pid, signal.SIGCONT)  # a command may not pause the worker that holds its time limit
 
 
 def _pair() -> "tuple[_socket.socket, _socket.socket]":
@@ -351,6 +357,7 @@ def main() -> None:
     leash = int(sys.argv[3])
     os.set_inheritable(leash, False)
     protect.forbid_inspection()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # PID 1 is immune to what it has no handler for
     os.umask(0o022)
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor)
     gc.disable()

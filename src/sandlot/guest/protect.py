@@ -8,7 +8,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def _prctl(option: int, value: int) -> None:
     # ctypes costs 4 ms to import; the C module below it costs less than one. prctl(2) takes its arguments as longs.
-    library = _ctypes.dlopen(None, 0)
+    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
     address = _ctypes.dlsym(library, "prctl")
     if _ctypes.call_function(address, (option, value, 0, 0, 0)) != 0:
         raise OSError("prctl(%d, %d) failed" % (option, value))

@@ -91,8 +91,9 @@ def kill_descendants(root: int, deadline: float) -> int:
 class Freeze:
     """All processes of the namespace stopped, except PID 1, which is the caller."""
 
-    def __init__(self) -> None:
-        self._left_alone = {pid for pid, (_, state) in processes().items() if state in "Tt"}
+    def __init__(self, workers: "set[int]") -> None:
+        """``workers`` are ours: they go on afterwards, whoever stopped them."""
+        self._left_alone = {pid for pid, (_, state) in processes().items() if state in "Tt"} - workers
 
     def stop(self, deadline: float) -> bool:
         """Stop everything; False when something could not be stopped in time (it is in an uninterruptible wait)."""

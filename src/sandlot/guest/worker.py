@@ -20,6 +20,8 @@ CHUNK = 1 << 20
 TAIL = 64 * 1024
 """Bytes of the end of a stream that are kept when its quota is exceeded."""
 F_SETPIPE_SZ = 1031
+_IGNORED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT})
+"""What a supervisor ignores: it has the uid of the command, whose `kill -TERM -1` must not end its supervision."""
 
 
 def serve(
@@ -56,22 +58,23 @@ class Stream:
         self.tail = b""
         self.open = True
 
-    def drain(self, budget: int = 16) -> None:
-        """Move what is there now."""
+    def drain(self, budget: int = 16) -> bool:
+        """Move what is there now; returns whether more may come."""
         while self.open and budget:
             budget -= 1
             try:
                 moved = self._move()
             except BlockingIOError:
-                return
+                return True
             except InterruptedError:
                 continue
             if moved == 0:
                 self.finish()
-                return
+                return False
             if moved == 65536:  # the pipe was full: the command writes fast, give it more room
                 self._widen()
             self.total += moved
+        return self.open
 
     def _widen(self) -> None:
         import fcntl
@@ -145,6 +148,8 @@ class Supervisor:
     def run(self) -> None:
         """Start, watch, report."""
         protect.adopt_orphans()
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
         started = time.monotonic()
         try:
             self._spawn()
@@ -196,7 +201,7 @@ class Supervisor:
                 file_actions=actions,
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+                setsigdef=_IGNORED,
             )
         finally:
             os.chdir("/")
@@ -225,8 +230,7 @@ class Supervisor:
             for stream in self.streams:
                 if stream.open and stream.source in events:
                     source = stream.source
-                    stream.drain()
-                    if not stream.open:
+                    if not stream.drain():
                         self.poller.unregister(source)
             if self.control.fileno() in events:
                 self._obey()
@@ -352,8 +356,7 @@ class Supervisor:
             poller.poll()
             for stream in list(open_streams):
                 source = stream.source
-                stream.drain()
-                if not stream.open:
+                if not stream.drain():
                     poller.unregister(source)
                     open_streams.remove(stream)
             tree.reap()

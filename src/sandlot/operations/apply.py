@@ -52,12 +52,12 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     if patch is None or not found.changes.files:
         return Result(target, False, (), 0, 0)
     try:
-        omitted = [change.path for change in found.changes.files if change.omitted]
+        omitted = [f"{ascii(change.path)}: {change.omitted}" for change in found.changes.files if change.omitted]
         if omitted:
             raise Refused(
-                "the change holds files that are too large for a patch",
+                "the change holds files that do not fit into a patch",
                 hint=f"sandlot workspace export {record.label} PATH DESTINATION",
-                details=tuple(ascii(path) for path in omitted),
+                details=tuple(omitted),
             )
         apply_to_host(
             patch,

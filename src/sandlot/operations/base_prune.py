@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sandlot.bases.store import Pruned
+from sandlot.bases.prune import Pruned
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.settings import duration
 from sandlot.workspaces.context import Context
@@ -29,7 +29,7 @@ class Result:
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Remove; a base under any workspace or snapshot stays."""
     pruned = context.bases.prune(
-        context.store.layers_in_use(), unused_for_s=duration(request.unused_for) or 0, dry_run=request.dry_run
+        context.store.layers_in_use, unused_for_s=duration(request.unused_for) or 0, dry_run=request.dry_run
     )
     return Result(pruned, request.dry_run)
 

@@ -9,6 +9,7 @@ from sandlot.errors import UsageError
 from sandlot.model.command import CommandRecord, Output
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.operation import argument
+from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.settings import duration
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
@@ -83,7 +84,7 @@ def environment_of(record: WorkspaceRecord, request: CommandRequest) -> dict[str
     added = dict(request.env)
     if record.toolchains and "PATH" not in added:
         bins = [os.path.join(path, "bin") for path in record.toolchains]
-        added["PATH"] = ":".join([*bins, commands.environment()["PATH"]])
+        added["PATH"] = ":".join([*bins, environment()["PATH"]])
     return added
 
 

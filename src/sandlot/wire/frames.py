@@ -52,7 +52,7 @@ def decode_header(header: bytes) -> "tuple[int, int, int]":
 
 def decode_fields(payload: bytes) -> "list[bytes]":
     """The fields of a payload; the whole payload must be used up."""
-    fields = []
+    fields: list[bytes] = []
     at = 0
     end = len(payload)
     while at < end:

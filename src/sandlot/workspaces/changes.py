@@ -59,6 +59,8 @@ def compare(
         found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted)
     except FileNotFoundError as error:
         raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was compared") from error
+    if context.store.find(record.id).generation != record.generation:  # what was read may be half in the trash
+        raise CommandInterrupted(f"workspace {record.label} was reset while it was compared")
     context.store.touch(record.id)
     return Compared(found, target)
 

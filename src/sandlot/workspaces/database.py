@@ -76,7 +76,7 @@ class Database:
             self._local.pid = os.getpid()  # a connection must not be used across fork
             with self._guard:
                 self._all.append(found)
-        return found  # type: ignore[no-any-return]  # threading.local is untyped
+        return found
 
     def _open(self) -> sqlite3.Connection:
         with self._translated():

@@ -119,8 +119,8 @@ def compare(
         if patch_to is not None:
             patch_to.write_bytes(b"")
         if not trees.empty:
-            trees.finish()
-            changes, patch_bytes = diff_trees(git, renames=limits.renames if find_renames else 0, patch_to=patch_to)
+            renames = limits.renames if find_renames else 0
+            changes, patch_bytes = diff_trees(git, trees.finish(), renames=renames, patch_to=patch_to)
     changes += omitted
     changes.sort(key=lambda change: os.fsencode(change.path))
     return TreeChanges(tuple(changes), patch_bytes)

@@ -1,7 +1,7 @@
 """git as the engine of a comparison: two small trees go in, the list of changes and the patch come out.
 
-Only paths that changed go in (``git fast-import``), so the cost is that of the change. One ``git diff-tree`` then
-answers for everything: statuses, line counts, renames and the patch text.
+Only paths that changed go in, so the cost is that of the change. One ``git diff-tree`` then answers for everything:
+statuses, line counts, renames and the patch text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,13 +16,13 @@ from typing import Final
 from sandlot.bases.copying import copy_range
 from sandlot.errors import GitFailed, StateUnwritable
 from sandlot.model.changes import ChangeStatus, FileChange
-from sandlot.process import Feed
-from sandlot.workspaces.git_names import quote
+from sandlot.workspaces.git_pack import PackWriter
 from sandlot.workspaces.private_git import PrivateGit
 from sandlot.workspaces.versions import SYMLINK, Version
 
 __all__ = ["GitTrees", "diff_trees"]
 
+_Entries = list[tuple[bytes, bytes, bytes]]
 _STATUS: Final = {
     b"A": ChangeStatus.ADDED,
     b"D": ChangeStatus.DELETED,
@@ -37,68 +36,57 @@ class GitTrees:
     """The old and the new tree of a comparison, being written into a private git folder."""
 
     def __init__(self, git: PrivateGit) -> None:
-        self._git = git
-        self._stack = ExitStack()
-        self._feed: Feed | None = None
-        self._marks = 0
-        self._trees: tuple[list[bytes], list[bytes]] = ([], [])
+        self._pack = PackWriter(git.root / "objects")
+        self._sides: tuple[dict[bytes, _Entries], dict[bytes, _Entries]] = ({b"": []}, {b"": []})
+        self.empty = True
+        """Whether nothing was added."""
 
     def __enter__(self) -> GitTrees:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was added: git is not even started then."""
-        return self._feed is None
+    def __exit__(self, *exception: object) -> None:
+        self._pack.__exit__(*exception)
 
     def add(self, path: bytes, before: Version | None, after: Version | None) -> None:
         """A path that differs."""
-        for tree, version in zip(self._trees, (before, after), strict=True):
+        for folders, version in zip(self._sides, (before, after), strict=True):
             if version is not None:
-                self._place(tree, path, version.mode, self._blob(version))
+                self._place(folders, path, version.mode, self._pack.add_blob(version.size, version.chunks()))
 
     def add_mode_change(self, path: bytes, before: str, after: str) -> None:
         """A path of which only the mode differs; its content does not matter, so it is not read."""
-        mark = self._blob(Version(before, 0, b"", -1, (0, 0)))
-        self._place(self._trees[0], path, before, mark)
-        self._place(self._trees[1], path, after, mark)
+        blob = self._pack.add_blob(0, [])
+        for folders, mode in zip(self._sides, (before, after), strict=True):
+            self._place(folders, path, mode, blob)
 
-    def finish(self) -> None:
-        """Write both trees as commits. Raises GitFailed."""
-        feed = self._start()
-        for name, tree in zip((b"old", b"new"), self._trees, strict=True):
-            feed.write(b"commit refs/heads/%s\ncommitter sandlot <> 0 +0000\ndata 0\n" % name)
-            feed.write(b"".join(tree))
-        feed.write(b"done\n")
-        outcome = feed.finish()
-        if outcome.returncode != 0:
-            raise GitFailed(f"git fast-import: {outcome.message}")
+    def finish(self) -> tuple[str, str]:
+        """Complete both trees; returns their ids."""
+        old, new = (self._write(folders) for folders in self._sides)
+        self._pack.finish()
+        return old, new
 
-    def _start(self) -> Feed:
-        if self._feed is None:
-            arguments = ["fast-import", "--quiet", "--done", "--depth=0", "--date-format=raw"]
-            self._feed = self._stack.enter_context(self._git.fed(arguments))
-        return self._feed
+    def _place(self, folders: dict[bytes, _Entries], path: bytes, mode: str, blob: bytes) -> None:
+        self.empty = False
+        folder, _, name = path.rpartition(b"/")
+        parent = folder
+        while parent not in folders:
+            folders[parent] = []
+            parent = parent.rpartition(b"/")[0]
+        folders[folder].append((name, mode.encode(), blob))
 
-    def _blob(self, version: Version) -> int:
-        feed = self._start()
-        self._marks += 1
-        feed.write(b"blob\nmark :%d\ndata %d\n" % (self._marks, version.size))
-        for chunk in version.chunks():
-            feed.write(chunk)
-        feed.write(b"\n")
-        return self._marks
-
-    @staticmethod
-    def _place(tree: list[bytes], path: bytes, mode: str, mark: int) -> None:
-        tree.append(b"M %s :%d %s\n" % (mode.encode(), mark, quote(path)))
+    def _write(self, folders: dict[bytes, _Entries]) -> str:
+        """Write the folders, the deepest first, since a folder holds the ids of those in it."""
+        for folder in sorted(folders, key=lambda path: path.count(b"/"), reverse=True):
+            if folder:
+                parent, _, name = folder.rpartition(b"/")
+                folders[parent].append((name, b"40000", self._pack.add_tree(folders[folder])))
+        return self._pack.add_tree(folders[b""]).hex()
 
 
-def diff_trees(git: PrivateGit, *, renames: int, patch_to: Path | None) -> tuple[list[FileChange], int]:
-    """The changes between the two trees, and how many bytes of patch went to ``patch_to``.
+def diff_trees(
+    git: PrivateGit, trees: tuple[str, str], *, renames: int, patch_to: Path | None
+) -> tuple[list[FileChange], int]:
+    """The changes between two trees, and how many bytes of patch went to ``patch_to``.
 
     ``renames``: how many added and deleted files are compared to find renames; 0 finds none. Raises GitFailed, and
     StateUnwritable when the patch cannot be written.
@@ -109,7 +97,7 @@ def diff_trees(git: PrivateGit, *, renames: int, patch_to: Path | None) -> tuple
     arguments += ["-p", "--binary"] if patch_to is not None else []
     answer = os.open(git.root / "answer", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        outcome = git.run([*arguments, "refs/heads/old", "refs/heads/new"], stdout_to=answer)
+        outcome = git.run([*arguments, *trees], stdout_to=answer)
         if outcome.returncode != 0:
             raise GitFailed(f"git diff-tree: {outcome.message}")
         size = os.fstat(answer).st_size
@@ -118,7 +106,7 @@ def diff_trees(git: PrivateGit, *, renames: int, patch_to: Path | None) -> tuple
         with mmap.mmap(answer, size, access=mmap.ACCESS_READ) as text:
             changes, start = _parse(text, size)
         if renames and _confuses_apply(changes):
-            return diff_trees(git, renames=0, patch_to=patch_to)
+            return diff_trees(git, trees, renames=0, patch_to=patch_to)
         if patch_to is None:
             return changes, 0
         return changes, _save_patch(answer, start, size, patch_to)

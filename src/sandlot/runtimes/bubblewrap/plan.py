@@ -44,6 +44,9 @@ ETC_FILES = {
 _PROC_READ_ONLY = ("sys", "fs", "irq", "bus", "pressure", "acpi", "scsi", "asound", "driver", "tty")
 _PROC_HIDDEN = ("sysrq-trigger", "kcore", "keys", "key-users", "kmsg", "mtrr", "timer_list", "sched_debug", "kallsyms")
 
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""What --dev binds from the host. Writing to a device goes on working when its mount is read-only."""
+
 
 def environment() -> dict[str, str]:
     """What every command inside starts with; nothing of the host's environment comes along."""
@@ -111,6 +114,8 @@ class Plan:
             if os.path.exists(f"/proc/{name}"):
                 self.add("--ro-bind", "/dev/null", f"/proc/{name}", at=f"/proc/{name}")
         self.add("--dev", "/dev", at="/dev")
+        for name in _DEVICES:  # the host's own nodes: as root, `chmod 600 /dev/null` inside would hold on the host
+            self.add("--remount-ro", f"/dev/{name}")
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/dev/shm", at="/dev/shm")  # noqa: S108  inside
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp", at="/tmp")  # noqa: S108  inside
         self.add("--perms", "0755", "--size", str(RUN_BYTES), "--tmpfs", "/run", at="/run")

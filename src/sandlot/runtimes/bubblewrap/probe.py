@@ -19,6 +19,7 @@ from sandlot.model.isolation import IsolationLevel
 from sandlot.paths import Paths
 from sandlot.runtimes.base import AreaMount, Finding, ProbeReport, StorageKind
 from sandlot.runtimes.bubblewrap import binary, interpreter, seccomp
+from sandlot.runtimes.bubblewrap.binary import Binary
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 
 __all__ = ["Prober"]
@@ -46,16 +47,16 @@ class Prober:
         return self._paths.cache / "probes.json"
 
     @cached_property
-    def _candidates(self) -> list[binary.Binary]:
+    def _candidates(self) -> list[Binary]:
         return binary.candidates()
 
-    @cached_property
-    def binary(self) -> binary.Binary:
+    @property
+    def chosen(self) -> Binary:
         """The binary to use: from the cache when the probe is, else the first candidate that works."""
         self.report()
         return self._chosen
 
-    _chosen: binary.Binary
+    _chosen: Binary
 
     def report(self, *, fresh: bool = False) -> ProbeReport:
         """See Runtime.probe."""
@@ -78,7 +79,7 @@ class Prober:
             if saved["key"] != self._key() or saved["binary"]["mtime"] != info.st_mtime_ns or not saved["available"]:
                 return None  # a failure is never cached: the user may just have fixed it
             chosen = saved["binary"]
-            self._chosen = binary.Binary(Path(chosen["path"]), tuple(chosen["version"]), chosen["origin"])
+            self._chosen = Binary(Path(chosen["path"]), tuple(chosen["version"]), chosen["origin"])
             return ProbeReport(
                 available=True,
                 isolation=IsolationLevel.KERNEL,
@@ -145,7 +146,7 @@ class Prober:
             findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
         return ProbeReport(available, IsolationLevel.KERNEL, storage, tuple(findings), version, KNOWN_GAPS)
 
-    def _try(self, candidate: binary.Binary, program: bytes) -> list[Finding]:
+    def _try(self, candidate: Binary, program: bytes) -> list[Finding]:
         """Really run something behind the whole wall, without and with an overlay."""
         with _folders(self._paths) as folder:
             plain = AreaMount("/workspace", folder / "upper")
@@ -191,7 +192,7 @@ def _folders(paths: Paths) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(candidate: binary.Binary, program: bytes, area: AreaMount) -> str | None:
+def _run(candidate: Binary, program: bytes, area: AreaMount) -> str | None:
     """None when a command behind the wall could write to the area; else bubblewrap's message."""
     descriptors: list[int] = []
 
@@ -210,7 +211,7 @@ def _run(candidate: binary.Binary, program: bytes, area: AreaMount) -> str | Non
         plan.area(area)
         plan.seal()
         arguments = data(plan.encoded(("--seccomp", str(data(program)))))
-        argv = [candidate.path, "--args", str(arguments), "--", "/bin/sh", "-c", "echo works > /workspace/probe"]
+        argv: list[str | Path] = [candidate.path, "--args", str(arguments), "--", "/bin/sh", "-c", "echo works > /workspace/probe"]
         done = process.run(argv, env={}, pass_fds=descriptors, timeout=PROBE_S)
     except OSError as error:
         return f"{candidate.path} cannot be executed: {error.strerror}"
@@ -229,7 +230,7 @@ def _sysctl(name: str) -> str:
         return ""
 
 
-def explain(message: str, candidate: binary.Binary) -> tuple[str, str]:
+def explain(message: str, candidate: Binary) -> tuple[str, str]:
     """(cause, the one line that fixes it) of bubblewrap's refusal."""
     lower = message.lower()
     if _sysctl("user/max_user_namespaces") == "0":

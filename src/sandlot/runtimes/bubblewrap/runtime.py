@@ -64,7 +64,7 @@ class BubblewrapRuntime:
             extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", str(info_write))
             arguments = descriptors.data(plan.encoded(extra))
             argv = [
-                str(self._prober.binary.path), "--args", str(arguments), "--",
+                str(self._prober.chosen.path), "--args", str(arguments), "--",
                 *staged.argv(listening, request.idle_timeout_s or 0, leash_read),
             ]  # fmt: skip
             log = descriptors.log(request.log)
