@@ -99,6 +99,7 @@ class Paths:
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (inside <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
+        ├── devices/                     nodes shown inside instead of the host's, when root is the caller
         └── probes.json                  what this machine's runtimes answered, by boot id, kernel and binary
     """
 
@@ -138,6 +139,10 @@ class Paths:
     @property
     def sources(self) -> Path:
         return self.state / "sources"
+
+    @property
+    def devices(self) -> Path:
+        return self.cache / "devices"
 
     @property
     def layers(self) -> Path:

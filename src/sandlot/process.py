@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = [
     "Completed",
@@ -104,6 +107,8 @@ def run(
     ``stdout_to`` is a file descriptor that receives stdout instead of memory. When the wait is interrupted or
     exceeds ``timeout`` seconds, its whole process group is killed.
     """
+    import subprocess  # not needed, and not loaded, to run a command in a workspace
+
     process = subprocess.Popen(
         argv,
         cwd=cwd,
@@ -142,6 +147,8 @@ def spawn_detached(
 
     The caller either polls the returned object or drops it; ``reap`` collects those that ended while we live.
     """
+    import subprocess
+
     process = subprocess.Popen(
         argv,
         cwd=cwd,

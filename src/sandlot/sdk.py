@@ -402,12 +402,15 @@ class Workspace:
         return result
 
     def apply(
-        self, *paths: str, target: str | os.PathLike[str] | None = None, yes: bool = False,
+        self, *paths: str, to: str = "baseline", target: str | os.PathLike[str] | None = None, yes: bool = False,
         allow_escaping_links: bool = False,
     ) -> apply.Result:  # fmt: skip
-        """Bring the changes to the host folder the workspace came from (or ``target``); only with ``yes`` for real."""
+        """Bring the changes since the baseline, or the snapshot ``to``, to the host folder the workspace came from.
+
+        Only with ``yes`` for real. Raises PatchRejected, UnsafePath; nothing was changed then.
+        """
         result: apply.Result = self.call(
-            "workspace_apply", paths=paths, target=None if target is None else os.fspath(target), yes=yes,
+            "workspace_apply", paths=paths, to=to, target=None if target is None else os.fspath(target), yes=yes,
             allow_escaping_links=allow_escaping_links,
         )  # fmt: skip
         return result

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ _LOCK_PREFIX = "lock-"
 def building_folder(paths: Paths) -> Iterator[Path]:
     """A fresh folder below ``building/``, removed with all it still holds at the end."""
     while True:
-        folder = paths.building / secrets.token_hex(8)
+        folder = paths.building / os.urandom(8).hex()
         folder.mkdir(mode=0o700)
         lock = os.open(folder, FOLDER)
         try:
@@ -99,7 +98,7 @@ def sweep_building(paths: Paths) -> int:
 
 def write_file(target: Path, data: bytes, via: Path, *, sync: bool = True) -> None:
     """Put a file in place in one step: written (and synced) below the folder ``via``, then renamed. Raises OSError."""
-    draft = via / secrets.token_hex(8)
+    draft = via / os.urandom(8).hex()
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(data)

@@ -6,7 +6,6 @@ A layer has one folder for each area it says something about: ``workspace`` (the
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ MAX_LAYERS = 16
 
 def new_layer_id() -> str:
     """A fresh id for a layer that is private to a workspace's history (a snapshot, a fork)."""
-    return "s" + secrets.token_hex(12)
+    return "s" + os.urandom(12).hex()
 
 
 def area_layers(paths: Paths, layers: Iterable[str], area: str) -> list[Path]:

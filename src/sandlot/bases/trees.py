@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def move_to_trash(path: Path, paths: Paths) -> Path | None:
 
     Raises StateUnwritable.
     """
-    target = paths.trash / secrets.token_hex(12)
+    target = paths.trash / os.urandom(12).hex()
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
             # A folder moves to another parent only when its owner may write it (its ".." changes).

@@ -60,6 +60,8 @@ def _facts(info: Any) -> None:
     ]
     if info.labels:
         rows.append(("labels", " ".join(f"{key}={value}" for key, value in sorted(info.labels.items()))))
+    if info.forked_from:
+        rows.append(("forked from", info.forked_from))
     if info.snapshots:
         rows.append(("snapshots", ", ".join(info.snapshots)))
     if info.deadline:
@@ -130,6 +132,9 @@ def _command_end(result: Any) -> None:
     if outcome.state in ("timed_out", "killed"):
         seconds = outcome.duration_ms / 1000
         print(f"sandlot: {outcome.state.value.replace('_', ' ')} after {seconds:.1f} s", file=sys.stderr)
+    for name, output in (("stdout", result.stdout), ("stderr", result.stderr)):
+        if output.lost_bytes:
+            print(f"warning: {output.lost_bytes} bytes of {name} beyond SANDLOT_OUTPUT_QUOTA were dropped", file=sys.stderr)
     if outcome.survivors:
         print(f"warning: {outcome.survivors} processes could not be killed", file=sys.stderr)
 

@@ -24,7 +24,7 @@ NO_RECONCILE = frozenset({"repair", "doctor"})
 
 def execute(operation: Operation[Any, Any], arguments: list[str], command: list[str] | None) -> int:
     """Parse, run, print; returns the exit status."""
-    parsed = words.build(operation).parse_args(arguments)
+    parsed = words.build(operation).parse_intermixed_args(arguments)  # ID --stat PATH is fine, too
     request = words.request_of(operation, parsed, command)
     context = Context.default()
     with contextlib.ExitStack() as stack:

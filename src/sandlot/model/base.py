@@ -16,7 +16,6 @@ class OriginKind(StrEnum):
     ARCHIVE = "archive"
     GIT = "git"
     BASE = "base"
-    FORK = "fork"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Origin:
 
     kind: OriginKind
     location: str = ""
-    """Absolute path, or URL without credentials; the id of the source for ``base`` and ``fork``."""
+    """Absolute path, or URL without credentials; the id of a ``base``."""
     commit: str | None = None
     """Full commit id of HEAD, for git sources that have one."""
     ref: str | None = None

@@ -9,7 +9,7 @@ __all__ = ["ChangeStatus", "FileChange", "TreeChanges"]
 
 
 class ChangeStatus(StrEnum):
-    """What happened to a path: ``mode`` is a change of the executable bit alone, ``type`` say of a file to a symlink."""
+    """What happened to a path: ``mode`` is the executable bit alone, ``type`` a file that became a symlink, say."""
 
     ADDED = "added"
     MODIFIED = "modified"

@@ -80,7 +80,14 @@ class WorkspaceRecord:
     owner: tuple[int, int, str] | None = None
     """Identity of the process a one-shot workspace belongs to; it is deleted when that process is gone."""
     toolchains: tuple[str, ...] = ()
+    forked_from: str | None = None
+    """Id of the workspace it was forked from."""
     snapshots: tuple[Snapshot, ...] = field(default=())
+
+    @property
+    def all_layers(self) -> frozenset[str]:
+        """Every layer that this workspace or one of its snapshots stands on."""
+        return frozenset((*self.layers, *self.baseline, *(layer for each in self.snapshots for layer in each.layers)))
 
     @property
     def label(self) -> str:

@@ -24,6 +24,7 @@ class Request(OneWorkspace):
         "host folder to change [default: where the workspace came from]", default=None, host_path=True, metavar="DIR"
     )
     paths: tuple[str, ...] = argument("only these files and folders", default=(), positional=True, metavar="PATH")
+    to: str = argument("changes since the baseline or this snapshot", default="baseline", metavar="SNAPSHOT")
     yes: bool = argument("really change the host; without it only say what would change", default=False, short="y")
     allow_escaping_links: bool = argument("also make symlinks that lead out of the target", default=False)
 
@@ -47,12 +48,12 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         if record.origin.kind not in (OriginKind.GIT, OriginKind.FOLDER) or not os.path.isdir(record.origin.location):
             raise UsageError("this workspace did not come from a folder of the host", hint="name one with --target DIR")
         target = record.origin.location
-    found = changes.compare(context, record, "baseline", paths=request.paths)
+    found = changes.compare(context, record, request.to, paths=request.paths)
     patch = found.patch
     if patch is None or not found.changes.files:
         return Result(target, False, (), 0, 0)
     try:
-        omitted = [f"{ascii(change.path)}: {change.omitted}" for change in found.changes.files if change.omitted]
+        omitted = [f"{change.path!a}: {change.omitted}" for change in found.changes.files if change.omitted]
         if omitted:
             raise Refused(
                 "the change holds files that do not fit into a patch",

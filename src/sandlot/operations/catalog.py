@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandlot.errors import UsageError
-from sandlot.operations.operation import Operation
+
+if TYPE_CHECKING:
+    from sandlot.operations.operation import Operation
 
 __all__ = ["BY_COMMAND", "LINES", "load"]
 

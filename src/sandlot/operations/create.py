@@ -16,7 +16,7 @@ class Request(SeedRequest):
     """What to make it from, and what to call it."""
 
     source: str | None = argument(
-        "folder, git checkout or URL, archive (.tar .tar.gz .tgz .tar.zst .zip) or base:ID; nothing: an empty workspace",
+        "folder, git checkout or URL, archive (.tar .tar.gz .tgz .tar.zst .zip) or base:ID; none: empty",
         default=None,
         positional=True,
         host_path=True,

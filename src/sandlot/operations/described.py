@@ -45,6 +45,7 @@ class WorkspaceInfo:
     retention_s: int | None
     snapshots: tuple[str, ...]
     toolchains: tuple[str, ...]
+    forked_from: str | None
     warnings: tuple[str, ...] = ()
 
 
@@ -73,5 +74,6 @@ def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
         retention_s=record.lifetime.retention_s,
         snapshots=tuple(each.name for each in record.snapshots),
         toolchains=record.toolchains,
+        forked_from=record.forked_from,
         warnings=tuple(warnings),
     )

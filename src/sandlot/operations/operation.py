@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from sandlot.errors import UsageError
-from sandlot.workspaces.context import Context
+
+if TYPE_CHECKING:
+    from sandlot.workspaces.context import Context
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ def compare(
     own = context.paths.workspace(record.id)
     old = area_layers(context.paths, layers_of(record, state), "workspace")
     new = storage_of(context, record).stack("workspace")
-    target = own.patches / secrets.token_hex(8) if patch else None
+    target = own.patches / os.urandom(8).hex() if patch else None
     if patch:
         _drop_old(own.patches)
     wanted = [inside(path) for path in paths]

@@ -32,7 +32,7 @@ from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.runtimes.channel import Channel, raise_failure
 from sandlot.wire import frames, messages
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import ensure_running, is_running, storage_of
+from sandlot.workspaces.lifecycle import ensure_running, is_running, socket_of
 from sandlot.workspaces.store import now
 
 __all__ = ["OutputSink", "execute", "kill", "read_output", "refresh", "wait"]
@@ -132,7 +132,7 @@ class _Run:
 
     def start(self, request: messages.Exec, stdin: bytes | BinaryIO | None) -> CommandRecord:
         """Send the request and follow it to its end, or until it has started if it runs in the background."""
-        socket = storage_of(self.context, self.record).generation.socket
+        socket = socket_of(self.context, self.record)
         with contextlib.ExitStack() as stack:
             descriptors = [stack.enter_context(_standard_input(stdin)), *self._files(stack)]
             channel = stack.enter_context(Channel(socket))
@@ -332,7 +332,7 @@ def _running(context: Context, record: WorkspaceRecord) -> set[int]:
     if not is_running(context, record):
         return set()
     try:
-        with Channel(storage_of(context, record).generation.socket) as channel:
+        with Channel(socket_of(context, record)) as channel:
             return {messages.integer(field) for field in channel.call(messages.STATUS)}
     except AgentUnresponsive:
         if is_running(context, record):
@@ -346,9 +346,8 @@ def wait(context: Context, record: WorkspaceRecord, number: int, timeout_s: floa
     """The record of a command once it has ended, or as it is after ``timeout_s``."""
     command = context.store.command(record.id, number)
     if command.outcome is None and is_running(context, record):
-        with contextlib.suppress(AgentUnresponsive, CommandInterrupted):
-            with Channel(storage_of(context, record).generation.socket) as channel:
-                channel.call(messages.WAIT, [b"%d" % number], timeout_s=timeout_s)
+        with contextlib.suppress(AgentUnresponsive, CommandInterrupted), Channel(socket_of(context, record)) as channel:
+            channel.call(messages.WAIT, [b"%d" % number], timeout_s=timeout_s)
     refresh(context, context.store.find(record.id))
     return context.store.command(record.id, number)
 
@@ -359,7 +358,7 @@ def kill(context: Context, record: WorkspaceRecord, number: int, signal_number: 
     if command.outcome is not None or not is_running(context, record):
         refresh(context, record)
         return context.store.command(record.id, number)
-    with contextlib.suppress(CommandNotFound), Channel(storage_of(context, record).generation.socket) as channel:
+    with contextlib.suppress(CommandNotFound), Channel(socket_of(context, record)) as channel:
         channel.call(messages.KILL, [b"%d" % number, b"%d" % signal_number])
     return wait(context, record, number, CANCEL_WAIT_S) if signal_number == 0 else command
 

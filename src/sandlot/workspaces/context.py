@@ -1,16 +1,22 @@
-"""What every operation needs: the paths, settings, records, bases and runtimes of one user."""
+"""What every operation needs: the paths, settings, records, bases and runtimes of one user.
+
+The heavy rooms are imported where they are first used: a command that runs in a workspace needs no bases.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from sandlot.bases.store import BaseStore
 from sandlot.errors import UsageError
 from sandlot.paths import Paths
-from sandlot.runtimes.base import Runtime
 from sandlot.settings import Settings
 from sandlot.workspaces.store import Store
+
+if TYPE_CHECKING:
+    from sandlot.bases.store import BaseStore
+    from sandlot.runtimes.base import Runtime
 
 __all__ = ["Context"]
 
@@ -34,6 +40,8 @@ class Context:
 
     @cached_property
     def bases(self) -> BaseStore:
+        from sandlot.bases.store import BaseStore
+
         self.paths.ensure()
         return BaseStore(self.paths)
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandlot import process
-from sandlot.bases.source import Source
-from sandlot.bases.trees import move_to_trash
 from sandlot.errors import (
     IsolationUnavailable,
     LimitReached,
@@ -26,7 +24,7 @@ from sandlot.errors import (
     StateUnwritable,
     WorkspaceNotFound,
 )
-from sandlot.model.base import Base, Origin, OriginKind
+from sandlot.model.base import Origin, OriginKind
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Lifetime, WorkspaceRecord, WorkspaceState
 from sandlot.runtimes.base import LaunchRequest
@@ -34,10 +32,13 @@ from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.layers import release_layers
 from sandlot.workspaces.naming import check_labels, check_name
-from sandlot.workspaces.storage import Storage
 from sandlot.workspaces.store import Phase, now
+
+if TYPE_CHECKING:
+    from sandlot.bases.source import Source
+    from sandlot.model.base import Base
+    from sandlot.workspaces.storage import Storage
 
 __all__ = [
     "bring_up",
@@ -50,6 +51,7 @@ __all__ = [
     "launch",
     "locked",
     "remove",
+    "socket_of",
     "start",
     "state_of",
     "stop",
@@ -65,8 +67,15 @@ Progress = Callable[[str, int, int], None]
 
 def storage_of(context: Context, record: WorkspaceRecord) -> Storage:
     """The trees of a workspace's current generation."""
+    from sandlot.workspaces.storage import Storage  # with the bases: a command that runs needs neither
+
     generation = context.paths.workspace(record.id).generation(record.generation)
     return Storage(record.storage, context.paths, generation, record.layers)
+
+
+def socket_of(context: Context, record: WorkspaceRecord) -> Path:
+    """Where the agent of a workspace's current generation listens."""
+    return context.paths.workspace(record.id).generation(record.generation).socket
 
 
 def is_running(context: Context, record: WorkspaceRecord) -> bool:
@@ -141,7 +150,7 @@ def _draft(
         )
     created = now()
     return WorkspaceRecord(
-        id="ws-" + secrets.token_hex(8),
+        id="ws-" + os.urandom(8).hex(),
         name=name,
         labels=labels,
         origin=Origin(OriginKind.NOTHING),
@@ -254,7 +263,7 @@ def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
     if grace and runtime.alive(record.instance):
         with (
             contextlib.suppress(SandlotError, OSError),
-            Channel(storage_of(context, record).generation.socket) as channel,
+            Channel(socket_of(context, record)) as channel,
         ):
             channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
             channel.receive(STOP_GRACE_S + 1)
@@ -286,7 +295,7 @@ def update(
         context.store.save(changed)
         if changed.lifetime != record.lifetime and is_running(context, changed):
             idle = str(changed.lifetime.idle_timeout_s or 0).encode()
-            with Channel(storage_of(context, changed).generation.socket) as channel:
+            with Channel(socket_of(context, changed)) as channel:
                 channel.call(messages.IDLE, [idle])
         return changed
 
@@ -301,6 +310,9 @@ def delete(context: Context, key: str) -> WorkspaceRecord:
 
 def remove(context: Context, record: WorkspaceRecord) -> None:
     """Finish a deletion, or undo a creation, from wherever it stopped. The caller holds the workspace's lock."""
+    from sandlot.bases.trees import move_to_trash
+    from sandlot.workspaces.layers import release_layers
+
     latest = next((each for each in context.store.everything() if each.id == record.id), record)
     for instance in (latest.instance, latest.retired):
         if instance is not None:
@@ -309,4 +321,4 @@ def remove(context: Context, record: WorkspaceRecord) -> None:
     if root.exists():
         move_to_trash(root, context.paths)
     context.store.remove(record.id)
-    release_layers(context, {*latest.layers, *(layer for each in latest.snapshots for layer in each.layers)})
+    release_layers(context, latest.all_layers)

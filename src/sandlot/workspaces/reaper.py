@@ -1,7 +1,7 @@
 """Finishing what killed processes left behind, and ending what is over.
 
-``reconcile`` runs at the start of every use and costs one query when there is nothing to do. ``repair`` does the same
-and looks everywhere.
+``reconcile`` runs at the start of every use; with nothing to do it costs one query and loads little. ``repair`` does
+the same and looks everywhere.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandlot import process
-from sandlot.bases.building import sweep_building
-from sandlot.bases.trees import move_to_trash, remove_tree
 from sandlot.errors import StateCorrupt, WorkspaceNotFound
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.workspaces import locks, records
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.layers import release_layers
 from sandlot.workspaces.lifecycle import is_running, remove, stopped
-from sandlot.workspaces.states import finish_reset
 from sandlot.workspaces.store import now
 
 __all__ = ["Leftovers", "deadline", "empty_trash", "leftovers", "reconcile", "repair"]
@@ -139,6 +135,8 @@ def _finish(context: Context, record: WorkspaceRecord) -> int:
     with _free(context, record) as held:
         if not held:
             return 0
+        from sandlot.workspaces.states import finish_reset
+
         finish_reset(context, context.store.find(record.id))
         return 1
 
@@ -183,6 +181,10 @@ def _strays(context: Context, known: dict[str, WorkspaceRecord]) -> Iterator[tup
 
 def repair(context: Context) -> Leftovers:
     """Finish or remove everything a killed process left, and rebuild the database if it is damaged."""
+    from sandlot.bases.building import sweep_building
+    from sandlot.bases.trees import move_to_trash
+    from sandlot.workspaces.layers import release_layers
+
     rebuilt = 0
     try:
         context.store.everything()
@@ -236,6 +238,8 @@ def _restore_missing(context: Context) -> int:
 
 def empty_trash(context: Context, *, wait: bool = False) -> int:
     """Remove what was thrown away: small things at once, large ones in the background unless ``wait``."""
+    from sandlot.bases.trees import remove_tree
+
     count = 0
     large = False
     for entry in list(context.paths.trash.iterdir()):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sandlot.bases.trees import move_to_trash
 from sandlot.errors import NameTaken, SnapshotNotFound
-from sandlot.model.base import OriginKind
 from sandlot.model.workspace import Snapshot, WorkspaceRecord
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -22,6 +21,8 @@ from sandlot.workspaces.store import now
 __all__ = ["BASELINE", "delete_snapshot", "find_snapshot", "finish_reset", "fork", "layers_of", "reset", "snapshot"]
 
 BASELINE = "baseline"
+PARENT = "parent-baseline"
+"""The snapshot by which a fork knows the baseline of the workspace it was made from."""
 
 
 def reset(context: Context, key: str, to: str = BASELINE) -> WorkspaceRecord:
@@ -125,7 +126,8 @@ def fork(
 ) -> list[WorkspaceRecord]:
     """New workspaces from the present state of another, one for each name; all of them or none.
 
-    They inherit labels, lifetime and toolchains. Their baseline is the state they were forked at.
+    They inherit labels, lifetime and toolchains. Their baseline is the state they were forked at; the source's own
+    baseline is their snapshot ``parent-baseline``, so that what led to the fork can still be compared and handed back.
     """
     extra = check_labels(labels or {})
     for name in names:
@@ -141,10 +143,10 @@ def fork(
                 created = now()
                 draft = replace(
                     source,
-                    id="ws-" + secrets.token_hex(8),
+                    id="ws-" + os.urandom(8).hex(),
                     name=name,
                     labels={**source.labels, **extra},
-                    origin=replace(source.origin, kind=OriginKind.FORK, location=source.id),
+                    forked_from=source.id,
                     baseline=layers,
                     layers=layers,
                     generation=1,
@@ -156,7 +158,7 @@ def fork(
                     instance=None,
                     retired=None,
                     owner=None,
-                    snapshots=(),
+                    snapshots=(Snapshot(PARENT, source.baseline, created),),
                 )
                 check_room(context, draft, 1)
                 made.append(bring_up(context, draft))

@@ -8,7 +8,6 @@ cost of the whole tree.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +102,7 @@ class Storage:
 
     @contextmanager
     def _building(self, layer: str) -> Iterator[Path]:
-        folder = self.paths.building / f"{layer}.{os.getpid()}.{secrets.token_hex(4)}"
+        folder = self.paths.building / f"{layer}.{os.getpid()}.{os.urandom(4).hex()}"
         try:
             folder.mkdir()
             yield folder

@@ -7,9 +7,8 @@ rebuilt. Who changes a record holds the workspace's lock, except for activity an
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -74,7 +73,7 @@ class Store:
 
     def _mirror(self, record: WorkspaceRecord) -> None:
         target = self._paths.workspace(record.id).record
-        temporary = target.with_name(f".record.{secrets.token_hex(4)}")
+        temporary = target.with_name(f".record.{os.urandom(4).hex()}")
         try:
             temporary.write_text(records.dump(record))
             os.replace(temporary, target)
@@ -203,11 +202,6 @@ class Store:
         )
         return [(str(at), str(kind), str(detail)) for at, kind, detail in rows]
 
-    def layers_in_use(self, extra: Iterable[WorkspaceRecord] = ()) -> set[str]:
+    def layers_in_use(self) -> set[str]:
         """Every layer some workspace or snapshot stands on."""
-        used: set[str] = set()
-        for record in (*self.everything(), *extra):
-            used.update(record.layers, record.baseline)
-            for snapshot in record.snapshots:
-                used.update(snapshot.layers)
-        return used
+        return {layer for record in self.everything() for layer in record.all_layers}

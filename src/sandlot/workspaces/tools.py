@@ -13,7 +13,7 @@ from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import ensure_running, storage_of
+from sandlot.workspaces.lifecycle import ensure_running, socket_of
 
 __all__ = ["TOOL_S", "Answer", "call", "collect", "feed", "flag"]
 
@@ -69,7 +69,7 @@ def call(
     """
     record = ensure_running(context, record)
     context.store.touch(record.id)
-    with Channel(storage_of(context, record).generation.socket) as channel:
+    with Channel(socket_of(context, record)) as channel:
         channel.send(messages.TOOL, [tool.encode(), ROOT, *arguments], [] if bulk is None else [bulk])
         for kind, fields in channel.stream(TOOL_S):
             if kind == messages.ITEM and item is not None:

@@ -31,8 +31,8 @@ def receive(args: list[bytes], descriptor: int, _emit: Emit) -> list[bytes]:
     Result: files written; symlinks written; folders made; paths deleted (one that is not there is not counted);
     folders that were to be deleted but are kept as they hold something else.
 
-    First everything is staged and all expectations are checked: when one does not hold, sync_conflict names all paths in
-    its details and nothing was changed. Then the paths are changed one after the other; a failure, SIGTERM or the
+    First everything is staged and all expectations are checked: when one does not hold, sync_conflict names all paths
+    in its details and nothing was changed. Then the paths are changed one after the other; a failure, SIGTERM or the
     client's departure in between puts everything back (after a SIGKILL ``recover`` does). No symlink is followed.
     """
     fields = Arguments(args)

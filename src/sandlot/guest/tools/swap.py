@@ -248,7 +248,7 @@ class Swap:
         self._finished = True
 
     def _note(self, step: bytes, number: bytes, path: bytes) -> None:
-        write_all(self._journal, b"%s\0%s\0%s\0" % (step, number, path))
+        write_all(self._journal, _record(step, number, path))
 
     def _close(self) -> None:
         self.place.forget()
@@ -256,6 +256,10 @@ class Swap:
             if descriptor >= 0:
                 os.close(descriptor)
         self.new = self.old = self.stage = self._journal = -1
+
+
+def _record(step: bytes, number: bytes, path: bytes) -> bytes:
+    return b"%s\0%s\0%s\0" % (step, number, path)
 
 
 def _discard(root: int, name: bytes) -> None:
@@ -266,7 +270,10 @@ def _discard(root: int, name: bytes) -> None:
             for child in children(stage)[0]:
                 if child != b"journal":
                     remove(stage, child)
-            os.unlink(b"journal", dir_fd=stage)
+            try:
+                os.unlink(b"journal", dir_fd=stage)
+            except FileNotFoundError:
+                pass  # it failed before there was one
         finally:
             os.close(stage)
         os.rmdir(name, dir_fd=root)
@@ -282,10 +289,13 @@ def _discard_empty(root: int, name: bytes) -> None:
 
 
 def _records(stage: int) -> list[tuple[bytes, bytes, bytes]]:
-    """The steps in the journal; a last one that was not written completely was not done either."""
+    """The steps in the journal, none once it is done; a last one not written completely was not begun either."""
     journal = os.open(b"journal", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=stage)
     with open(journal, "rb") as file:
-        fields = file.read().split(b"\0")[:-1]
+        content = file.read()
+    if content.endswith(_record(DONE, b"0", b"")):
+        return []
+    fields = content.split(b"\0")[:-1]
     return [(fields[i], fields[i + 1], fields[i + 2]) for i in range(0, len(fields) - 2, 3)]
 
 
@@ -296,8 +306,6 @@ def undo(root: int, stage: int) -> list[str]:
         records = _records(stage)
     except OSError as error:
         return [f"the journal cannot be read: {error.strerror}"]
-    if records and records[-1][0] == DONE:
-        return []
     place = Place(root)
     void = False
     for step, number, path in reversed(records):
@@ -388,7 +396,7 @@ def recover_in(root: int) -> tuple[int, int]:
                 interruptible.hold()
                 failed = undo(root, stage)
                 if not failed:
-                    write_all(journal, b"%s\x000\0\0" % DONE)
+                    write_all(journal, _record(DONE, b"0", b""))
             except BlockingIOError:
                 continue  # at work
             finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import sys
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def stage(paths: Paths) -> Staged:
 
 def _build(folder: Path, sources: list[tuple[str, Path]]) -> tuple[str, str]:
     executable, prefix = _choose()
-    building = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    building = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
         for name, file in sources:
             target = building / name

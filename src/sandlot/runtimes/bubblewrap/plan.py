@@ -15,7 +15,7 @@ from pathlib import Path
 from sandlot.errors import StartFailed
 from sandlot.runtimes.base import HOME, PROJECT, AreaMount
 
-__all__ = ["ETC_FILES", "Plan", "environment"]
+__all__ = ["DEVICES", "ETC_FILES", "Plan", "environment"]
 
 USER_ID = 1000
 RUN_BYTES = 64 << 20
@@ -40,12 +40,15 @@ ETC_FILES = {
 
 # A root caller keeps its kernel uid inside (only that one can be mapped), so files of procfs that root may write
 # without any capability, /proc/sys first, would reach the host: `echo > /proc/sys/kernel/core_pattern` is code
-# execution on it. bubblewrap covers them only partly. Shown read-only or hidden here, tested by an attack.
-_PROC_READ_ONLY = ("sys", "fs", "irq", "bus", "pressure", "acpi", "scsi", "asound", "driver", "tty")
-_PROC_HIDDEN = ("sysrq-trigger", "kcore", "keys", "key-users", "kmsg", "mtrr", "timer_list", "sched_debug", "kallsyms")
+# execution on it. Root also owns them, and a `chmod` below /proc holds in every other mount of procfs. So the whole
+# of /proc is read-only, and what tells of the host's memory and keys is hidden; tested by attacks.
+_PROC_HIDDEN = (
+    "sysrq-trigger", "kcore", "keys", "key-users", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "mtrr",
+    "timer_list", "sched_debug", "kallsyms", "slabinfo", "vmallocinfo",
+)  # fmt: skip
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-"""What --dev binds from the host. Writing to a device goes on working when its mount is read-only."""
+DEVICES = {"full": 7, "null": 3, "random": 8, "tty": 0, "urandom": 9, "zero": 5}
+"""What ``--dev`` binds from the host: minor numbers; the major number is 1, and 5 for tty (devices.txt)."""
 
 
 def environment() -> dict[str, str]:
@@ -104,18 +107,19 @@ class Plan:
         for name, descriptor in etc.items():
             self.add("--perms", "0444", "--file", str(descriptor), f"/etc/{name}", at=f"/etc/{name}")
 
-    def kernel_files(self, tmp_bytes: int) -> None:
-        """/proc, /dev and the memory file systems, each with a size: bubblewrap's default is half of the RAM."""
+    def kernel_files(self, tmp_bytes: int, devices: Path | None = None) -> None:
+        """/proc, /dev and the memory file systems, each with a size: bubblewrap's default is half of the RAM.
+
+        ``devices`` holds nodes to show instead of the host's; see devices.py.
+        """
         self.add("--proc", "/proc", at="/proc")
-        for name in _PROC_READ_ONLY:
-            if os.path.isdir(f"/proc/{name}"):
-                self.add("--ro-bind", f"/proc/{name}", f"/proc/{name}", at=f"/proc/{name}")
         for name in _PROC_HIDDEN:
             if os.path.exists(f"/proc/{name}"):
                 self.add("--ro-bind", "/dev/null", f"/proc/{name}", at=f"/proc/{name}")
+        self.add("--remount-ro", "/proc")
         self.add("--dev", "/dev", at="/dev")
-        for name in _DEVICES:  # the host's own nodes: as root, `chmod 600 /dev/null` inside would hold on the host
-            self.add("--remount-ro", f"/dev/{name}")
+        for name in DEVICES if devices is not None else ():
+            self.add("--dev-bind", f"{devices}/{name}", f"/dev/{name}", at=f"/dev/{name}")
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/dev/shm", at="/dev/shm")  # noqa: S108  inside
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp", at="/tmp")  # noqa: S108  inside
         self.add("--perms", "0755", "--size", str(RUN_BYTES), "--tmpfs", "/run", at="/run")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.model.isolation import IsolationLevel
 from sandlot.paths import Paths
 from sandlot.runtimes.base import AreaMount, Finding, ProbeReport, StorageKind
-from sandlot.runtimes.bubblewrap import binary, interpreter, seccomp
+from sandlot.runtimes.bubblewrap import binary, devices, interpreter, seccomp
 from sandlot.runtimes.bubblewrap.binary import Binary
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 
@@ -107,7 +106,7 @@ class Prober:
                     "mtime": os.stat(chosen.path).st_mtime_ns,
                 },
             }
-            temporary = self._cache.with_name(f"probes.{secrets.token_hex(4)}")
+            temporary = self._cache.with_name(f"probes.{os.urandom(4).hex()}")
             try:
                 temporary.write_text(json.dumps(saved))
                 os.replace(temporary, self._cache)
@@ -150,16 +149,29 @@ class Prober:
         """Really run something behind the whole wall, without and with an overlay."""
         with _folders(self._paths) as folder:
             plain = AreaMount("/workspace", folder / "upper")
-            message = _run(candidate, program, plain)
+            nodes = devices.own_nodes(self._paths)
+            message = _run(candidate, program, plain, nodes)
             if message is not None:
                 detail, fix = explain(message, candidate)
                 return [Finding("bubblewrap.namespaces", False, detail, fix)]
             findings = [Finding("bubblewrap.namespaces", True, f"namespaces and seccomp work with {candidate.text}")]
+            if nodes is None and devices.exposed():
+                findings.append(
+                    Finding(
+                        "bubblewrap.devices",
+                        False,
+                        "you own /dev/null and its like, so a workspace can change their mode for the whole machine",
+                        "run as an ordinary user, or let sandlot make device nodes: CAP_MKNOD, and a cache folder on a "
+                        "file system mounted without nodev",
+                        required=False,
+                    )
+                )
             if not candidate.overlay:
                 message = f"bubblewrap {candidate.text} has no --overlay (0.11 or later has)"
             else:
                 lowers = (folder / "lower",)
-                message = _run(candidate, program, AreaMount("/workspace", folder / "upper", folder / "work", lowers))
+                overlay = AreaMount("/workspace", folder / "upper", folder / "work", lowers)
+                message = _run(candidate, program, overlay, nodes)
             if message is None:
                 findings.append(Finding("bubblewrap.overlay", True, "overlays work on the state folder"))
             else:
@@ -177,7 +189,7 @@ class Prober:
 
 @contextlib.contextmanager
 def _folders(paths: Paths) -> Iterator[Path]:
-    folder = paths.building / f"probe-{secrets.token_hex(6)}"
+    folder = paths.building / f"probe-{os.urandom(6).hex()}"
     try:
         for name in ("upper", "work", "lower"):
             (folder / name).mkdir(parents=True)
@@ -192,7 +204,7 @@ def _folders(paths: Paths) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(candidate: Binary, program: bytes, area: AreaMount) -> str | None:
+def _run(candidate: Binary, program: bytes, area: AreaMount, nodes: Path | None) -> str | None:
     """None when a command behind the wall could write to the area; else bubblewrap's message."""
     descriptors: list[int] = []
 
@@ -207,7 +219,7 @@ def _run(candidate: Binary, program: bytes, area: AreaMount) -> str | None:
         plan = Plan()
         plan.isolate("sandlot")
         plan.root({name: data(text.encode()) for name, text in ETC_FILES.items()})
-        plan.kernel_files(1 << 20)
+        plan.kernel_files(1 << 20, nodes)
         plan.area(area)
         plan.seal()
         arguments = data(plan.encoded(("--seccomp", str(data(program)))))

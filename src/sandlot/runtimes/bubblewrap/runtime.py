@@ -1,27 +1,34 @@
-"""Starting and ending a workspace with bubblewrap."""
+"""Starting and ending a workspace with bubblewrap.
+
+What only a start needs is imported by it: whether a workspace lives is asked by every command.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import secrets
 import select
 import socket
-import subprocess
 import time
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandlot import process
 from sandlot.errors import IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
 from sandlot.runtimes.base import LaunchRequest, ProbeReport
-from sandlot.runtimes.bubblewrap import interpreter, seccomp
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
-from sandlot.runtimes.bubblewrap.probe import Prober
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from sandlot.runtimes.bubblewrap.interpreter import Staged
+    from sandlot.runtimes.bubblewrap.probe import Prober
 
 __all__ = ["BubblewrapRuntime"]
 
@@ -37,8 +44,13 @@ class BubblewrapRuntime:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._prober = Prober(paths)
         self._leashes: dict[str, int] = {}
+
+    @cached_property
+    def _prober(self) -> Prober:
+        from sandlot.runtimes.bubblewrap.probe import Prober
+
+        return Prober(self._paths)
 
     def probe(self, *, fresh: bool = False) -> ProbeReport:
         """See Runtime.probe."""
@@ -46,6 +58,8 @@ class BubblewrapRuntime:
 
     def launch(self, request: LaunchRequest) -> Instance:
         """See Runtime.launch."""
+        from sandlot.runtimes.bubblewrap import devices, interpreter, seccomp
+
         report = self.probe()
         if not report.available:
             problem = report.problem
@@ -54,12 +68,13 @@ class BubblewrapRuntime:
                 hint=(problem.fix if problem else "") or "sandlot doctor",
             )
         staged = interpreter.stage(self._paths)
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         with contextlib.ExitStack() as stack:
             descriptors = _Descriptors(stack)
             listening = descriptors.listen(request.socket)
             leash_read, leash_write = descriptors.leash()
-            plan = _plan(request, staged, {name: descriptors.data(text) for name, text in ETC_FILES.items()})
+            etc = {name: descriptors.data(text) for name, text in ETC_FILES.items()}
+            plan = _plan(request, staged, etc, devices.own_nodes(self._paths))
             info_read, info_write = descriptors.pipe()
             extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", str(info_write))
             arguments = descriptors.data(plan.encoded(extra))
@@ -125,12 +140,14 @@ class BubblewrapRuntime:
             )
 
 
-def _plan(request: LaunchRequest, staged: interpreter.Staged, etc: dict[str, int]) -> Plan:
+def _plan(request: LaunchRequest, staged: Staged, etc: dict[str, int], nodes: Path | None) -> Plan:
+    from sandlot.runtimes.bubblewrap.interpreter import INSIDE
+
     plan = Plan()
     plan.isolate(request.hostname)
     plan.root(etc)
-    plan.kernel_files(request.tmp_bytes)
-    plan.show(staged.folder, interpreter.INSIDE)
+    plan.kernel_files(request.tmp_bytes, nodes)
+    plan.show(staged.folder, INSIDE)
     prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
     for prefix in dict.fromkeys(prefixes):
         plan.show(prefix, str(prefix))
