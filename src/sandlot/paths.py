@@ -80,6 +80,11 @@ class WorkspacePaths:
     def generation(self, number: int) -> GenerationPaths:
         return GenerationPaths(self.root / f"g{number}")
 
+    @staticmethod
+    def is_generation(entry: Path) -> bool:
+        """Whether an entry of this folder is some generation's."""
+        return entry.name.startswith("g") and entry.name[1:].isdigit()
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:

@@ -149,6 +149,7 @@ def spawn_detached(
     """
     import subprocess
 
+    reap()
     process = subprocess.Popen(
         argv,
         cwd=cwd,

@@ -5,6 +5,7 @@ Precedence, highest first: environment (``SANDLOT_<NAME>``), ``$XDG_CONFIG_HOME/
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -14,10 +15,13 @@ from pathlib import Path
 
 from sandlot.errors import UsageError
 
-__all__ = ["Settings", "Where", "duration", "size"]
+__all__ = ["Settings", "Where", "duration", "seconds", "size"]
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
-_SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,12})(?:s|$))?(?:(\d{1,15})ms)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18})([KMGT]?)(?:iB|B)?", re.IGNORECASE | re.ASCII)
+LARGEST = 1 << 62
+LONGEST_S = 100 * 365 * 86400
+"""Longer than this is a mistake, and beyond what dates and timers can count."""
 
 
 class Where(StrEnum):
@@ -29,14 +33,26 @@ class Where(StrEnum):
 
 
 def duration(text: str) -> int | None:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h``, ``14d``, ``1h30m``; None for ``never``. Raises UsageError."""
+    """Whole seconds, rounded up, of what ``seconds`` reads. Raises UsageError."""
+    exact = seconds(text)
+    return None if exact is None else math.ceil(exact)
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of ``90``, ``90s``, ``15m``, ``2h``, ``14d``, ``1h30m``, ``500ms``; None for ``never``.
+
+    Raises UsageError.
+    """
     if text == "never":
         return None
     found = _DURATION.fullmatch(text)
     if not text or found is None or not any(found.groups()):
         raise UsageError(f"{text!r} is not a duration", hint="write 90s, 15m, 2h, 14d or never")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    days, hours, minutes, whole, thousandths = (int(part or 0) for part in found.groups())
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + whole + thousandths / 1000
+    if total > LONGEST_S:
+        raise UsageError(f"{text!r} is longer than 100 years", hint="write never")
+    return total
 
 
 def size(text: str) -> int:
@@ -44,7 +60,10 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
         raise UsageError(f"{text!r} is not a size", hint="write 4096, 64K, 20M or 2G")
-    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+    count = int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+    if count > LARGEST:
+        raise UsageError(f"{text!r} is more than 4 EiB", hint="write a smaller size")
+    return count
 
 
 def _count(text: str) -> int:
@@ -83,12 +102,20 @@ class Settings:
         for name, text in _file().items():
             if name not in known:
                 raise UsageError(f"unknown setting {name!r} in {_config_path()}", hint="known: " + ", ".join(known))
-            values[name], sources[name] = known[name](str(text)), Where.FILE
+            values[name], sources[name] = _parsed(f"{name} in {_config_path()}", str(text), known[name]), Where.FILE
         for name, parse in known.items():
             text = os.environ.get("SANDLOT_" + name.upper())
             if text is not None:
-                values[name], sources[name] = parse(text), Where.ENVIRONMENT
+                variable = "SANDLOT_" + name.upper()
+                values[name], sources[name] = _parsed(variable, text, parse), Where.ENVIRONMENT
         return cls(**values, sources=sources)  # type: ignore[arg-type]  # each parser returns its field's type
+
+
+def _parsed(what: str, text: str, parse: Callable[[str], object]) -> object:
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error.message}", hint=error.hint) from error
 
 
 def _config_path() -> Path:

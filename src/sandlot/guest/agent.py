@@ -100,7 +100,7 @@ class Agent:
             return 5
         if not self.idle_s:
             return None
-        return max(1.0, (self.active + self.idle_s - time.monotonic()) * 1000)
+        return min(channel.LONGEST_POLL_MS, max(1.0, (self.active + self.idle_s - time.monotonic()) * 1000))
 
     def _finished(self) -> bool:
         now = time.monotonic()
@@ -109,10 +109,10 @@ class Agent:
             return not others or now >= self.stop_at
         if not self.idle_s or now < self.active + self.idle_s:
             return False
-        if self.tools or any(command.running for command in self.commands.values()):
+        if self.tools or self.freeze is not None or any(command.running for command in self.commands.values()):
             self.active = now
             return False
-        return True
+        return not self.poller.poll(0)  # somebody may have come just now
 
     def _accept(self) -> None:
         try:

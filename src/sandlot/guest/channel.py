@@ -6,6 +6,8 @@ import struct
 
 from sandlot.wire import frames
 
+LONGEST_POLL_MS = 2.0**31 - 1
+"""poll(2) counts in an int: a longer wait is several of these."""
 MAX_DESCRIPTORS = 8
 _ANCILLARY = _socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
 _CHUNK = 65536

@@ -254,7 +254,7 @@ class Supervisor:
         due = [moment for moment in (self.kill_at, 0.0 if self.reason else deadline) if moment]
         if self.attached and self.said != self._total():
             due.append(self.reported + OUTPUT_EVERY_S)
-        return max(0.0, (min(due) - now) * 1000 + 0.5) if due else None
+        return min(channel.LONGEST_POLL_MS, max(0.0, (min(due) - now) * 1000 + 0.5)) if due else None
 
     def _total(self) -> int:
         return self.streams[0].total + self.streams[1].total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sandlot.errors import UsageError
+from sandlot.errors import UsageError, WorkspaceNotFound
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import lifecycle, reaper
 from sandlot.workspaces.context import Context
@@ -39,7 +39,13 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
             for record in context.store.all()
             if all(record.labels.get(key) == value for key, value in request.labels.items())
         ]
-    deleted = [lifecycle.delete(context, record.id).id for record in found]
+    deleted = []
+    for record in found:
+        try:
+            deleted.append(lifecycle.delete(context, record.id).id)
+        except WorkspaceNotFound:  # somebody else deletes, too
+            if request.workspaces:
+                raise
     reaper.empty_trash(context)
     return Result(tuple(deleted))
 

@@ -13,7 +13,7 @@ from sandlot.runtimes.base import HOME
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.export import archive_out, copy_out
-from sandlot.workspaces.lifecycle import storage_of
+from sandlot.workspaces.lifecycle import storage_of, touch
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
@@ -60,7 +60,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     destination = Path(request.destination).absolute()
     copy = archive_out if destination.name.endswith(ARCHIVES) else copy_out
     done = copy(stack, path, destination, overwrite=request.overwrite)
-    context.store.touch(record.id)
+    touch(context, record)
     context.store.add_event(record.id, "export", f"{request.path} to {destination}")
     return Result(str(destination), done.files, done.bytes, done.skipped, done.escaping_links)
 

@@ -11,6 +11,7 @@ from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.lifecycle import touch
 
 CHUNK = 1 << 20
 
@@ -45,7 +46,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Read; commands that ended unnoticed are brought up to date first."""
     record = context.store.find(request.workspace)
     commands.refresh(context, record)
-    context.store.touch(record.id)
+    touch(context, record)
     if request.stream not in ("stdout", "stderr"):
         raise UsageError(f"unknown stream {request.stream!r}", hint="choose stdout or stderr")
     if request.number is not None:

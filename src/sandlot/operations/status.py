@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sandlot.errors import AgentUnresponsive
 from sandlot.model.command import CommandRecord
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
@@ -33,16 +32,12 @@ class Result:
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Look; nothing counts as activity, and a busy workspace answers as fast as an idle one."""
     record = context.store.find(request.workspace)
-    responsive = True
-    try:
-        commands.refresh(context, record)
-    except AgentUnresponsive:
-        responsive = False
+    commands.refresh(context, record)
     return Result(
         workspace=describe(context, record),
         running=tuple(context.store.unfinished_commands(record.id)),
         commands=context.store.last_command(record.id),
-        responsive=responsive,
+        responsive=commands.responsive(context, record),
     )
 
 

@@ -6,6 +6,7 @@ bounded, fields are checked, and whatever does not fit raises ProtocolError and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -64,7 +65,7 @@ class Channel:
             # A unix address holds 107 bytes; a state folder may be deeper. The folder's descriptor makes it short.
             folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                self._socket.connect(f"/proc/self/fd/{folder}/{path.name}")
+                self._connect(f"/proc/self/fd/{folder}/{path.name}", deadline_s)
             finally:
                 os.close(folder)
         except BaseException as error:
@@ -75,6 +76,17 @@ class Channel:
                 raise errors.AgentUnresponsive("the workspace's agent does not accept connections") from error
             raise
 
+    def _connect(self, address: str, deadline_s: float) -> None:
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                self._socket.connect(address)
+                return
+            except BlockingIOError as error:  # its queue of connections is full; there is nothing to wait on
+                if time.monotonic() > end:
+                    raise TimeoutError from error
+                time.sleep(0.002)
+
     def __enter__(self) -> Channel:
         return self
 
@@ -84,6 +96,11 @@ class Channel:
     def close(self) -> None:
         """Drop the connection."""
         self._socket.close()
+
+    def shutdown(self) -> None:
+        """End the connection for both sides, from any thread: whoever waits in ``receive`` gets the end of stream."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def fileno(self) -> int:
         """For waiting on several things at once."""
@@ -100,7 +117,8 @@ class Channel:
         try:
             self._socket.settimeout(REPLY_S)
             sent = socket.send_fds(self._socket, [data], list(descriptors)) if descriptors else 0
-            self._socket.sendall(data[sent:])
+            if sent < len(data):  # sending nothing fails, too, once a quick peer has answered and closed
+                self._socket.sendall(data[sent:])
         except TimeoutError as error:
             raise errors.AgentUnresponsive("the workspace's agent does not take the request") from error
         except (BrokenPipeError, ConnectionResetError) as error:

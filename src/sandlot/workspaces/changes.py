@@ -16,7 +16,7 @@ from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.workspaces import difference
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import storage_of
+from sandlot.workspaces.lifecycle import storage_of, touch
 from sandlot.workspaces.states import layers_of
 
 __all__ = ["Compared", "compare", "inside", "saved_patch"]
@@ -60,7 +60,7 @@ def compare(
         raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was compared") from error
     if context.store.find(record.id).generation != record.generation:  # what was read may be half in the trash
         raise CommandInterrupted(f"workspace {record.label} was reset while it was compared")
-    context.store.touch(record.id)
+    touch(context, record)
     return Compared(found, target)
 
 

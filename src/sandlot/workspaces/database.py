@@ -54,13 +54,13 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: list[tuple[threading.Thread, int, sqlite3.Connection]] = []
         self._guard = threading.Lock()
 
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._guard:
-            for connection in self._all:
+            for _, _, connection in self._all:
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
             self._all.clear()
@@ -75,8 +75,18 @@ class Database:
             self._local.connection = found
             self._local.pid = os.getpid()  # a connection must not be used across fork
             with self._guard:
-                self._all.append(found)
+                self._close_abandoned()
+                self._all.append((threading.current_thread(), os.getpid(), found))
         return found
+
+    def _close_abandoned(self) -> None:
+        """Close the connections of threads that have ended, so that a caller with many short threads keeps few open."""
+        for entry in list(self._all):
+            thread, pid, connection = entry
+            if pid == os.getpid() and not thread.is_alive():
+                self._all.remove(entry)
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
 
     def _open(self) -> sqlite3.Connection:
         with self._translated():
@@ -107,7 +117,8 @@ class Database:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
 
     @contextlib.contextmanager
@@ -124,6 +135,8 @@ class Database:
             if "full" in text or "readonly" in text or "unable to open" in text or "disk I/O" in text:
                 raise StateUnwritable(f"cannot write {self.path}: {text}") from error
             raise StateError(f"{self.path}: {text}") from error
+        except sqlite3.ProgrammingError as error:
+            raise StateError(f"{self.path} was closed while it was used", hint="") from error
         except sqlite3.DatabaseError as error:
             raise StateCorrupt(f"{self.path} is damaged: {error}") from error
 
@@ -135,10 +148,18 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # sqlite has ended it by itself when the disk is full
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+
+    def check(self) -> None:
+        """Read everything. Raises StateCorrupt when something is damaged, StateTooNew."""
+        with self._translated():
+            found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if found is None or found[0] != "ok":
+                raise StateCorrupt(f"{self.path} is damaged: {found and found[0]}")
 
     def read(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """The rows of one query."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandlot import process
 from sandlot.errors import (
+    AgentUnresponsive,
     IsolationUnavailable,
     LimitReached,
     NameTaken,
@@ -27,6 +28,7 @@ from sandlot.errors import (
 from sandlot.model.base import Origin, OriginKind
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Lifetime, WorkspaceRecord, WorkspaceState
+from sandlot.paths import WorkspacePaths
 from sandlot.runtimes.base import LaunchRequest
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -43,10 +45,12 @@ if TYPE_CHECKING:
 __all__ = [
     "bring_up",
     "check_room",
+    "connect",
     "create",
     "delete",
     "end",
     "ensure_running",
+    "finish_reset",
     "is_running",
     "launch",
     "locked",
@@ -57,10 +61,13 @@ __all__ = [
     "stop",
     "stopped",
     "storage_of",
+    "touch",
     "update",
 ]
 
 STOP_GRACE_S = 2.0
+MEET_S = 2.0
+"""How long a recorded agent that nobody can connect to may take to be seen as gone."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -93,7 +100,29 @@ def locked(context: Context, key: str) -> Iterator[WorkspaceRecord]:
     """Hold the lock of the workspace with this id or name, and its record as of then."""
     record = context.store.find(key)
     with locks.exclusive(context.paths.workspace(record.id).lock, f"workspace {record.label}"):
-        yield context.store.find(record.id)
+        record = context.store.find(record.id)
+        yield record if record.retired is None else finish_reset(context, record)
+
+
+def finish_reset(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """End what a committed reset has replaced: the instance and the generation. The caller holds the lock."""
+    if record.retired is not None:
+        context.runtime(record.runtime).kill(record.retired)
+    discard_other_generations(context, record)
+    if record.retired is not None:
+        record = replace(record, retired=None)
+        context.store.save(record)
+    return record
+
+
+def discard_other_generations(context: Context, record: WorkspaceRecord) -> None:
+    """Throw away what is not the record's generation: older ones, or one whose reset was cut off."""
+    from sandlot.bases.trees import move_to_trash
+
+    own = context.paths.workspace(record.id)
+    for entry in list(own.root.iterdir()):
+        if own.is_generation(entry) and entry != own.generation(record.generation).root:
+            move_to_trash(entry, context.paths)
 
 
 def create(
@@ -119,7 +148,7 @@ def create(
     if one_shot:
         identity = process.identify(os.getpid())
         draft = replace(draft, owner=(identity.pid, identity.start_time, identity.boot) if identity else None)
-    check_room(context, draft, 1)
+    check_room(context, [name])
     with context.bases.in_use():
         base = context.bases.obtain(source, progress)
         origin = base.origin if source.kind is not OriginKind.BASE else replace(base.origin, kind=OriginKind.BASE)
@@ -167,30 +196,30 @@ def _draft(
     )
 
 
-def check_room(context: Context, draft: WorkspaceRecord, count: int) -> None:
-    """Fail early, before a long seed: the limit and the name. The database has the last word on both."""
-    if context.store.count() + count > context.settings.max_workspaces:
+def check_room(context: Context, names: Sequence[str | None]) -> None:
+    """Fail early, before a long seed: the limit and the names. The database has the last word on both."""
+    count = context.store.count()
+    if count + len(names) > context.settings.max_workspaces:
         raise LimitReached(
-            f"{context.settings.max_workspaces} workspaces exist already",
+            f"{count} of {context.settings.max_workspaces} workspaces exist already",
             hint="sandlot workspace delete ID, or raise SANDLOT_MAX_WORKSPACES",
         )
-    if draft.name is not None:
-        with contextlib.suppress(WorkspaceNotFound):
-            context.store.find(draft.name)
-            raise NameTaken(
-                f"a workspace named {draft.name!r} exists already", hint="choose another name, or delete it"
-            )
+    for name in names:
+        if name is not None:
+            with contextlib.suppress(WorkspaceNotFound):
+                context.store.find(name)
+                raise NameTaken(f"a workspace named {name!r} exists already", hint="choose another name, or delete it")
 
 
 def bring_up(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all."""
     own = context.paths.workspace(record.id)
-    try:
-        own.root.mkdir(mode=0o700)
-    except OSError as error:
-        raise StateUnwritable(f"cannot make {own.root}: {error.strerror}") from error
-    with locks.exclusive(own.lock, "the new workspace"):
-        context.store.add(record)
+    with _new_folder(own):
+        try:
+            context.store.add(record, context.settings.max_workspaces)
+        except BaseException:
+            _discard(context, own)
+            raise
         try:
             own.commands.mkdir(mode=0o700)
             own.patches.mkdir(mode=0o700)
@@ -199,6 +228,27 @@ def bring_up(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
         except BaseException:
             remove(context, record)
             raise
+
+
+@contextlib.contextmanager
+def _new_folder(own: WorkspacePaths) -> Iterator[None]:
+    """The folder of a new workspace, locked; again when a repair took it for a leftover before it was."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                own.root.mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise StateUnwritable(f"cannot make {own.root}: {error.strerror}") from error
+            with contextlib.suppress(WorkspaceNotFound):
+                stack.enter_context(locks.exclusive(own.lock, "the new workspace"))
+                break
+        yield
+
+
+def _discard(context: Context, own: WorkspacePaths) -> None:
+    from sandlot.bases.trees import move_to_trash
+
+    move_to_trash(own.root, context.paths)
 
 
 def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
@@ -212,7 +262,7 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
             socket=storage.generation.socket,
             log=storage.generation.log,
             tmp_bytes=context.settings.tmp_size,
-            idle_timeout_s=record.lifetime.idle_timeout_s,
+            idle_timeout_s=_idle_seconds(record.lifetime) or None,
             toolchains=tuple(Path(path) for path in record.toolchains),
         )
     )
@@ -225,6 +275,11 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
         runtime.kill(instance)
         raise
     return record
+
+
+def _idle_seconds(lifetime: Lifetime) -> int:
+    """What the agent is told: at least a second, 0 for never."""
+    return 0 if lifetime.idle_timeout_s is None else max(1, lifetime.idle_timeout_s)
 
 
 def stopped(record: WorkspaceRecord) -> WorkspaceRecord:
@@ -242,6 +297,43 @@ def start(context: Context, key: str) -> WorkspaceRecord:
 def ensure_running(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """The record of a workspace that runs, started if need be (it may have been stopped for being idle)."""
     return record if is_running(context, record) else start(context, record.id)
+
+
+def connect(context: Context, record: WorkspaceRecord) -> tuple[WorkspaceRecord, Channel]:
+    """A connection to the workspace's agent, started if need be, and the record as of that instance.
+
+    Nothing was asked of it yet, so a workspace that stops or is reset at this very moment is simply met anew. Raises
+    WorkspaceNotFound when it was deleted, AgentUnresponsive.
+    """
+    end = time.monotonic() + MEET_S
+    while True:
+        record = ensure_running(context, record)
+        try:
+            channel = Channel(socket_of(context, record))
+        except AgentUnresponsive:
+            current = context.store.find(record.id)
+            if current.instance == record.instance and time.monotonic() > end:
+                raise
+            record = current
+            time.sleep(0.005)
+            continue
+        try:
+            current = context.store.find(record.id)
+            if current.instance is not None and current.instance == record.instance:
+                return current, channel
+        except BaseException:
+            channel.close()
+            raise
+        channel.close()
+        record = current
+
+
+def touch(context: Context, record: WorkspaceRecord) -> None:
+    """Note activity that the agent has no part in, in the records and with the agent, which idles out by itself."""
+    context.store.touch(record.id)
+    if record.lifetime.idle_timeout_s is not None and is_running(context, record):
+        with contextlib.suppress(SandlotError, OSError), Channel(socket_of(context, record)) as channel:
+            channel.send(messages.PING)
 
 
 def stop(context: Context, key: str) -> WorkspaceRecord:
@@ -294,9 +386,8 @@ def update(
         )
         context.store.save(changed)
         if changed.lifetime != record.lifetime and is_running(context, changed):
-            idle = str(changed.lifetime.idle_timeout_s or 0).encode()
             with Channel(socket_of(context, changed)) as channel:
-                channel.call(messages.IDLE, [idle])
+                channel.call(messages.IDLE, [b"%d" % _idle_seconds(changed.lifetime)])
         return changed
 
 
@@ -310,15 +401,12 @@ def delete(context: Context, key: str) -> WorkspaceRecord:
 
 def remove(context: Context, record: WorkspaceRecord) -> None:
     """Finish a deletion, or undo a creation, from wherever it stopped. The caller holds the workspace's lock."""
-    from sandlot.bases.trees import move_to_trash
     from sandlot.workspaces.layers import release_layers
 
     latest = next((each for each in context.store.everything() if each.id == record.id), record)
     for instance in (latest.instance, latest.retired):
         if instance is not None:
             context.runtime(latest.runtime).kill(instance)
-    root = context.paths.workspace(record.id).root
-    if root.exists():
-        move_to_trash(root, context.paths)
+    _discard(context, context.paths.workspace(record.id))
     context.store.remove(record.id)
     release_layers(context, latest.all_layers)

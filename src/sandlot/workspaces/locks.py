@@ -20,18 +20,25 @@ WAIT_S = 60.0
 @contextlib.contextmanager
 def exclusive(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the lock ``path`` alone. Raises WorkspaceBusy, calling it ``what``, when others hold it for too long."""
-    descriptor = _open(path)
-    try:
-        end = time.monotonic() + wait_s
-        pause = 0.0005
-        while not _take(descriptor):
-            if time.monotonic() > end:
-                raise WorkspaceBusy(f"{what} is being changed by another process", hint="try again")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
-        yield
-    finally:
-        os.close(descriptor)
+    end = time.monotonic() + wait_s
+    while True:
+        descriptor = _open(path)
+        try:
+            _wait(descriptor, end, what)
+            if _in_place(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _wait(descriptor: int, end: float, what: str) -> None:
+    pause = 0.0005
+    while not _take(descriptor):
+        if time.monotonic() > end:
+            raise WorkspaceBusy(f"{what} is being changed by another process", hint="try again")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
 
 
 @contextlib.contextmanager
@@ -39,7 +46,7 @@ def try_exclusive(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody else does; yields whether it is held."""
     descriptor = _open(path)
     try:
-        yield _take(descriptor)
+        yield _take(descriptor) and _in_place(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -51,6 +58,14 @@ def _open(path: Path) -> int:
         if error.errno == errno.ENOENT:
             raise WorkspaceNotFound("the workspace was deleted") from error
         raise StateUnwritable(f"cannot lock {path}: {error.strerror}") from error
+
+
+def _in_place(descriptor: int, path: Path) -> bool:
+    """Whether what we locked still has that path: its folder may have gone to the trash while we waited."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int) -> bool:

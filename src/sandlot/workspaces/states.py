@@ -7,18 +7,29 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from sandlot.bases.trees import move_to_trash
-from sandlot.errors import NameTaken, SnapshotNotFound
+from sandlot.errors import NameTaken, SnapshotNotFound, WorkspaceNotFound
 from sandlot.model.workspace import Snapshot, WorkspaceRecord
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.layers import release_layers
-from sandlot.workspaces.lifecycle import bring_up, check_room, delete, is_running, launch, locked, storage_of
+from sandlot.workspaces.lifecycle import (
+    bring_up,
+    check_room,
+    delete,
+    discard_other_generations,
+    finish_reset,
+    is_running,
+    launch,
+    locked,
+    socket_of,
+    storage_of,
+    touch,
+)
 from sandlot.workspaces.naming import check_labels, check_name
 from sandlot.workspaces.store import now
 
-__all__ = ["BASELINE", "delete_snapshot", "find_snapshot", "finish_reset", "fork", "layers_of", "reset", "snapshot"]
+__all__ = ["BASELINE", "delete_snapshot", "find_snapshot", "fork", "layers_of", "reset", "snapshot"]
 
 BASELINE = "baseline"
 PARENT = "parent-baseline"
@@ -32,6 +43,7 @@ def reset(context: Context, key: str, to: str = BASELINE) -> WorkspaceRecord:
     """
     with locked(context, key) as record:
         layers = layers_of(record, to)
+        discard_other_generations(context, record)  # an earlier reset may have been killed while it made one
         fresh = replace(
             record,
             layers=layers,
@@ -40,31 +52,16 @@ def reset(context: Context, key: str, to: str = BASELINE) -> WorkspaceRecord:
             reset_from=context.store.last_command(record.id),
             retired=record.instance if is_running(context, record) else None,
         )
-        own = context.paths.workspace(record.id)
-        _discard_generation(context, fresh)  # an earlier reset may have been killed while it made it
         try:
             storage_of(context, fresh).prepare()
             fresh = launch(context, fresh)
         except BaseException:
-            _discard_generation(context, fresh)
+            # Whichever generation the records name now is the workspace's; the new agent may have been killed only
+            # after they named the new one.
+            finish_reset(context, context.store.find(record.id))
             raise
         finish_reset(context, fresh)
-        if own.generation(record.generation).root.exists():
-            move_to_trash(own.generation(record.generation).root, context.paths)
         return context.store.find(record.id)
-
-
-def finish_reset(context: Context, record: WorkspaceRecord) -> None:
-    """End the instance that a committed reset has replaced."""
-    if record.retired is not None:
-        context.runtime(record.runtime).kill(record.retired)
-        context.store.save(replace(record, retired=None))
-
-
-def _discard_generation(context: Context, record: WorkspaceRecord) -> None:
-    root = context.paths.workspace(record.id).generation(record.generation).root
-    if root.exists():
-        move_to_trash(root, context.paths)
 
 
 def layers_of(record: WorkspaceRecord, state: str) -> tuple[str, ...]:
@@ -87,7 +84,7 @@ def _still(context: Context, record: WorkspaceRecord) -> Iterator[None]:
     if not is_running(context, record):
         yield
         return
-    with Channel(storage_of(context, record).generation.socket) as channel:
+    with Channel(socket_of(context, record)) as channel:
         channel.call(messages.FREEZE)
         yield  # closing the connection lets them go on, and so does our death
 
@@ -133,12 +130,14 @@ def fork(
     for name in names:
         if name is not None:
             check_name(name, "workspace")
+    check_room(context, names)
+    layers: tuple[str, ...] = ()
     made: list[WorkspaceRecord] = []
-    with context.bases.in_use():
-        with locked(context, key) as source:
-            layers = _saved_layers(context, source)
-        context.store.touch(source.id)
-        try:
+    try:
+        with context.bases.in_use():
+            with locked(context, key) as source:
+                layers = _saved_layers(context, source)
+            touch(context, source)
             for name in names:
                 created = now()
                 draft = replace(
@@ -160,10 +159,11 @@ def fork(
                     owner=None,
                     snapshots=(Snapshot(PARENT, source.baseline, created),),
                 )
-                check_room(context, draft, 1)
                 made.append(bring_up(context, draft))
-        except BaseException:
-            for record in made:
+    except BaseException:
+        for record in made:
+            with contextlib.suppress(WorkspaceNotFound):
                 delete(context, record.id)
-            raise
+        release_layers(context, layers)
+        raise
     return made

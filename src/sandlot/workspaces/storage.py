@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandlot.bases.building import building_folder
 from sandlot.bases.capture import capture, materialize, merge
 from sandlot.bases.layer import AREAS, MAX_LAYERS, area_layers, new_layer_id, publish
-from sandlot.bases.trees import move_to_trash
 from sandlot.errors import StateUnwritable
 from sandlot.paths import GenerationPaths, Paths
 from sandlot.runtimes.base import AREA_TARGETS, AreaMount, StorageKind
@@ -73,7 +73,7 @@ class Storage:
         if self.kind == StorageKind.OVERLAY and all(_is_empty(self.generation.area(area) / "upper") for area in AREAS):
             return self.layers
         layer = new_layer_id()
-        with self._building(layer) as building:
+        with self._building() as building:
             if self.kind == StorageKind.COPY:
                 for area in AREAS:
                     materialize([self.generation.area(area) / "tree"], building / area)
@@ -101,16 +101,12 @@ class Storage:
         return kept
 
     @contextmanager
-    def _building(self, layer: str) -> Iterator[Path]:
-        folder = self.paths.building / f"{layer}.{os.getpid()}.{os.urandom(4).hex()}"
+    def _building(self) -> Iterator[Path]:
         try:
-            folder.mkdir()
-            yield folder
+            with building_folder(self.paths) as folder:
+                yield folder
         except OSError as error:
             raise StateUnwritable(f"cannot save the workspace's state: {error.strerror}: {error.filename}") from error
-        finally:
-            if folder.exists():
-                move_to_trash(folder, self.paths)
 
 
 def _is_empty(folder: Path) -> bool:

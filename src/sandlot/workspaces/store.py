@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sandlot.errors import CommandNotFound, NameTaken, StateUnwritable, WorkspaceNotFound
+from sandlot.errors import CommandNotFound, LimitReached, NameTaken, StateUnwritable, WorkspaceNotFound
 from sandlot.model.command import CommandOutcome, CommandRecord
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.paths import Paths
@@ -43,10 +43,15 @@ class Store:
         self._paths = paths
         self.database = Database(paths.database)
 
-    def add(self, record: WorkspaceRecord) -> None:
-        """Insert a workspace that is being created. Raises NameTaken."""
+    def add(self, record: WorkspaceRecord, limit: int) -> None:
+        """Insert a workspace that is being created. Raises NameTaken, and LimitReached when ``limit`` exist already."""
         try:
             with self.database.write() as connection:
+                if connection.execute("SELECT COUNT(*) FROM workspaces").fetchone()[0] >= limit:
+                    raise LimitReached(
+                        f"{limit} workspaces exist already",
+                        hint="sandlot workspace delete ID, or raise SANDLOT_MAX_WORKSPACES",
+                    )
                 connection.execute(
                     "INSERT INTO workspaces VALUES (?, ?, ?, ?, ?, ?)",
                     (record.id, record.name, Phase.CREATING, record.active_at, record.created_at, records.dump(record)),
@@ -82,12 +87,21 @@ class Store:
         except OSError as error:
             raise StateUnwritable(f"cannot write {target}: {error.strerror}") from error
 
-    def restore(self, record: WorkspaceRecord) -> None:
-        """Insert a record found in a workspace's folder into a database that was lost."""
+    def restore(self, record: WorkspaceRecord, history: Iterable[CommandRecord] = ()) -> None:
+        """Insert a record found in a workspace's folder into a database that was lost.
+
+        It loses its name when another one has it by now.
+        """
         with self.database.write() as connection:
+            if connection.execute("SELECT 1 FROM workspaces WHERE name = ?", (record.name,)).fetchone():
+                record = replace(record, name=None)
             connection.execute(
-                "INSERT OR IGNORE INTO workspaces VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO workspaces VALUES (?, ?, ?, ?, ?, ?)",
                 (record.id, record.name, Phase.READY, record.active_at, record.created_at, records.dump(record)),
+            )
+            connection.executemany(
+                "INSERT INTO commands VALUES (?, ?, ?, ?)",
+                [(record.id, each.number, each.outcome is not None, records.dump(each)) for each in history],
             )
 
     def remove(self, workspace_id: str) -> None:
@@ -135,7 +149,10 @@ class Store:
             connection.execute("UPDATE workspaces SET active_at = ? WHERE id = ?", (now(), workspace_id))
 
     def add_command(self, workspace_id: str, make: Callable[[int], CommandRecord]) -> CommandRecord:
-        """Append to the history, as the next number, and note activity."""
+        """Append to the history, as the next number, and note activity.
+
+        ``make`` builds the record, and whatever must exist before anybody can see the record.
+        """
         with self.database.write() as connection:
             row = connection.execute(
                 "SELECT COALESCE(MAX(number), 0) + 1 FROM commands WHERE workspace = ?", (workspace_id,)
@@ -151,14 +168,16 @@ class Store:
         return record
 
     def finish_command(self, workspace_id: str, record: CommandRecord, outcome: CommandOutcome) -> CommandRecord:
-        """Note how a command ended; the first one to say so wins."""
+        """Note how a command ended; the first one to say so wins. Raises WorkspaceNotFound when it was deleted."""
         finished = replace(record, outcome=outcome)
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE commands SET finished = 1, record = ? WHERE workspace = ? AND number = ? AND finished = 0",
                 (records.dump(finished), workspace_id, record.number),
             )
-            connection.execute("UPDATE workspaces SET active_at = ? WHERE id = ?", (now(), workspace_id))
+            known = connection.execute("UPDATE workspaces SET active_at = ? WHERE id = ?", (now(), workspace_id))
+            if known.rowcount == 0:
+                raise WorkspaceNotFound(f"workspace {workspace_id} was deleted")
         return self.command(workspace_id, record.number)
 
     def command(self, workspace_id: str, number: int) -> CommandRecord:

@@ -10,10 +10,9 @@ from typing import BinaryIO
 from sandlot.errors import CommandInterrupted, ProtocolError
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
-from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import ensure_running, socket_of
+from sandlot.workspaces.lifecycle import connect
 
 __all__ = ["TOOL_S", "Answer", "call", "collect", "feed", "flag"]
 
@@ -67,9 +66,9 @@ def call(
 
     Counts as activity. Raises the error that the tool names.
     """
-    record = ensure_running(context, record)
-    context.store.touch(record.id)
-    with Channel(socket_of(context, record)) as channel:
+    record, channel = connect(context, record)
+    with channel:
+        context.store.touch(record.id)
         channel.send(messages.TOOL, [tool.encode(), ROOT, *arguments], [] if bulk is None else [bulk])
         for kind, fields in channel.stream(TOOL_S):
             if kind == messages.ITEM and item is not None:

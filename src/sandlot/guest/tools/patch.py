@@ -12,7 +12,8 @@ from sandlot.guest.tools.patch_names import targets
 from sandlot.guest.tools.patch_scratch import Original, Scratch, look
 from sandlot.guest.tools.patch_strategy import STRATEGIES, Attempt
 from sandlot.guest.tools.patch_text import read_patch
-from sandlot.guest.tools.swap import Blocked, Swap, recover_in
+from sandlot.guest.tools.place import Blocked
+from sandlot.guest.tools.swap import Swap, recover_in
 from sandlot.guest.tools.tree import open_path
 
 TYPE_CHECKING = False

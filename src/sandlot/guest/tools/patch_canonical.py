@@ -52,7 +52,10 @@ def canonical(text: bytes, target: Target, eol: bytes | None) -> Iterator[bytes]
 def _hunk(text: bytes, hunk: Hunk, eol: bytes | None, crlf: bool) -> Iterator[bytes]:
     old = hunk.context + hunk.removed
     new = hunk.context + hunk.added
-    yield b"@@ -%d,%d +%d,%d @@%s\n" % (hunk.old_start, old, hunk.new_start, new, hunk.title)
+    new_start = hunk.new_start
+    if not new and new_start:
+        new_start += 1  # an empty range is written as the line before it, which git takes for the place itself
+    yield b"@@ -%d,%d +%d,%d @@%s\n" % (hunk.old_start, old, new_start, new, hunk.title)
     batch: list[bytes] = []
     for sign, content, unfinished in body(text, hunk, crlf and eol is not None):
         if eol is not None and not unfinished:

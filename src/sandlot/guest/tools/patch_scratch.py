@@ -9,8 +9,9 @@ from sandlot.guest.tools import ToolError, git
 from sandlot.guest.tools.arguments import Naming, display
 from sandlot.guest.tools.bulk import write_all
 from sandlot.guest.tools.copying import copy
+from sandlot.guest.tools.place import Blocked, Place
 from sandlot.guest.tools.reading import kind_of
-from sandlot.guest.tools.swap import Blocked, Place, Swap
+from sandlot.guest.tools.swap import Swap
 from sandlot.guest.tools.tree import make_parents
 
 TYPE_CHECKING = False

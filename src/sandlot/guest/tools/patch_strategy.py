@@ -52,8 +52,9 @@ class Attempt:
             return "line-endings"
         if not misplaced and self._try(adapt=False):
             return plain
-        if bare and self._try(self._crlf or b"\r\n" in self._eols, b"--unidiff-zero"):
-            return "zero-context"
+        for adapt in (self._crlf, not self._crlf):
+            if bare and self._try(adapt, b"--unidiff-zero"):
+                return "zero-context"
         if misplaced:
             return ""
         adapts = not self._crlf and any(eol is not None for eol in self._eols)

@@ -8,8 +8,9 @@ import stat
 from sandlot.guest.tools import ToolError, bulk, parcel
 from sandlot.guest.tools.arguments import Arguments, Naming, display, failure
 from sandlot.guest.tools.interruption import Interruptible
+from sandlot.guest.tools.place import Blocked, Place
 from sandlot.guest.tools.reading import kind_of, open_regular
-from sandlot.guest.tools.swap import Blocked, Place, Swap, recover_in
+from sandlot.guest.tools.swap import Swap, recover_in
 from sandlot.guest.tools.tree import open_path
 
 TYPE_CHECKING = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -190,14 +191,21 @@ class Prober:
 @contextlib.contextmanager
 def _folders(paths: Paths) -> Iterator[Path]:
     folder = paths.building / f"probe-{os.urandom(6).hex()}"
+    lock = -1
     try:
+        folder.mkdir(mode=0o700)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or a repair takes it for a leftover
         for name in ("upper", "work", "lower"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir()
     except OSError as error:
+        if lock >= 0:
+            os.close(lock)
         raise StateUnwritable(f"cannot write below {paths.state}: {error.strerror}") from error
     try:
         yield folder
     finally:
+        os.close(lock)
         inner = folder / "work" / "work"  # overlayfs leaves it with mode 000
         if inner.is_dir():
             inner.chmod(0o700)
@@ -223,7 +231,8 @@ def _run(candidate: Binary, program: bytes, area: AreaMount, nodes: Path | None)
         plan.area(area)
         plan.seal()
         arguments = data(plan.encoded(("--seccomp", str(data(program)))))
-        argv: list[str | Path] = [candidate.path, "--args", str(arguments), "--", "/bin/sh", "-c", "echo works > /workspace/probe"]
+        command = ("/bin/sh", "-c", "echo works > /workspace/probe")
+        argv: list[str | Path] = [candidate.path, "--args", str(arguments), "--", *command]
         done = process.run(argv, env={}, pass_fds=descriptors, timeout=PROBE_S)
     except OSError as error:
         return f"{candidate.path} cannot be executed: {error.strerror}"

@@ -1,0 +1,200 @@
+"""Contests about a workspace's life: create, fork, reset, delete, list, repair."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sandlot.bases.trees import remove_tree
+from sandlot.sdk import Sandlot, Workspace
+
+from benchmarks.stage import Stage, delete_all
+from benchmarks.timing import Contender, Contest, Goal
+from benchmarks.trees import change_ten, git
+
+__all__ = ["COLD", "WARM"]
+
+LISTED = 50
+
+
+def _delete(workspace: Workspace) -> None:
+    workspace.delete()
+
+
+def first_create(stage: Stage) -> Iterator[Contest]:
+    """Cold: nothing is there, neither a state folder nor what a probe found out nor a base."""
+
+    def go(state: Path) -> tuple[Sandlot, Path]:
+        sandlot = Sandlot(state)
+        sandlot.create(stage.source)
+        return sandlot, state
+
+    def after(made: tuple[Sandlot, Path]) -> None:
+        with made[0] as sandlot:
+            delete_all(sandlot)
+        remove_tree(made[1])
+
+    yield Contest(
+        "first create ever, git checkout",
+        (Contender("sandlot", go, stage.fresh, after), stage.worktree_add(), stage.clone_local(), stage.copy_all()),
+    )
+
+
+def uncached_create(stage: Stage) -> Iterator[Contest]:
+    """Cold: this project was never seeded before, or was pruned."""
+    state = stage.fresh()
+    plain = _folder(stage)
+    with Sandlot(state) as sandlot:
+        sandlot.create().delete()
+
+        def after(workspace: Workspace) -> None:
+            workspace.delete()
+            sandlot.prune_bases()
+
+        yield Contest(
+            "create, base not cached, git checkout",
+            (
+                Contender("sandlot", lambda _: sandlot.create(stage.source), after=after),
+                stage.worktree_add(),
+                stage.clone_local(),
+                stage.copy_all(),
+            ),
+        )
+        yield Contest(
+            "create, base not cached, folder",
+            (Contender("sandlot", lambda _: sandlot.create(plain), after=after), stage.copy_all()),
+        )
+        delete_all(sandlot)
+    remove_tree(state)
+    remove_tree(plain)
+
+
+def _folder(stage: Stage) -> Path:
+    """The project without its git folder."""
+    target = stage.fresh()
+    shutil.copytree(stage.source, target, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    return target
+
+
+def create(stage: Stage) -> Iterator[Contest]:
+    """The base is cached."""
+    others = (stage.worktree_add(), stage.clone_local(), stage.copy_all())
+    status = Contender("git status", lambda _: git(stage.source, "status", "--porcelain"))
+    yield Contest(
+        "create base:ID",
+        (Contender("sandlot", lambda _: stage.sandlot.create(f"base:{stage.base}"), after=_delete), *stage.floors()),
+        Goal(40, 20),
+    )
+    yield Contest(
+        "create, git checkout",
+        (Contender("sandlot", lambda _: stage.sandlot.create(stage.source), after=_delete), status, *others),
+        Goal(40, 20, above=status.name),
+    )
+    plain = _folder(stage)
+    stage.sandlot.create(plain).delete()
+    yield Contest(
+        "create, folder",
+        (Contender("sandlot", lambda _: stage.sandlot.create(plain), after=_delete), stage.copy_all()),
+        Goal(40, 20),
+    )
+    remove_tree(plain)
+
+
+def reset(stage: Stage) -> Iterator[Contest]:
+    """Ten changed files and a new one are undone."""
+    with stage.workspace() as workspace, stage.clone() as clone:
+
+        def change_ours() -> None:
+            stage.change(workspace)
+            workspace.exec("echo new > new.txt")
+
+        def change_theirs() -> None:
+            change_ten(clone)
+            (clone.root / "new.txt").write_text("new\n")
+
+        def undo(_: object) -> None:
+            git(clone.root, "reset", "--hard", "--quiet")
+            git(clone.root, "clean", "-fdxq")
+
+        yield Contest(
+            "reset",
+            (
+                Contender("sandlot", lambda _: workspace.reset(), change_ours),
+                Contender("git reset --hard && git clean -fdx", undo, change_theirs),
+            ),
+            Goal(60, 25),
+        )
+
+
+def fork(stage: Stage) -> Iterator[Contest]:
+    """From a running workspace with ten changed files."""
+    with stage.workspace() as workspace:
+        stage.change(workspace)
+        yield Contest(
+            "fork, ten changed files",
+            (
+                Contender("sandlot", lambda _: workspace.fork()[0], after=_delete),
+                stage.worktree_add(),
+                stage.copy_all(),
+            ),
+            Goal(50, 25),
+        )
+
+
+def delete(stage: Stage) -> Iterator[Contest]:
+    """Running, with ten changed files."""
+
+    def changed() -> Workspace:
+        workspace = stage.sandlot.create(f"base:{stage.base}")
+        stage.change(workspace)
+        return workspace
+
+    def added() -> Path:
+        target = stage.fresh()
+        git(stage.source, "worktree", "add", "--quiet", "--detach", os.fspath(target))
+        return target
+
+    yield Contest(
+        "delete",
+        (
+            Contender("sandlot", _delete, changed),
+            Contender(
+                "git worktree remove",
+                lambda target: git(stage.source, "worktree", "remove", "--force", os.fspath(target)),
+                added,
+            ),
+        ),
+    )
+
+
+def fifty(stage: Stage) -> Iterator[Contest]:
+    """With fifty running workspaces."""
+    made = [stage.sandlot.create(f"base:{stage.base}") for _ in range(LISTED)]
+    trees = [stage.fresh() for _ in range(LISTED)]
+    for target in trees:
+        git(stage.source, "worktree", "add", "--quiet", "--detach", "--no-checkout", os.fspath(target))
+    yield Contest(
+        f"list of {LISTED}",
+        (
+            Contender("sandlot", lambda _: stage.sandlot.list()),
+            Contender("git worktree list", lambda _: git(stage.source, "worktree", "list", "--porcelain")),
+        ),
+    )
+    yield Contest(
+        f"repair, {LISTED} healthy workspaces",
+        (
+            Contender("sandlot", lambda _: stage.sandlot.repair()),
+            Contender("git worktree prune", lambda _: git(stage.source, "worktree", "prune")),
+        ),
+    )
+    for target in trees:
+        shutil.rmtree(target)
+    git(stage.source, "worktree", "prune")
+    for workspace in made:
+        workspace.delete()
+
+
+COLD = (first_create, uncached_create)
+WARM = (create, reset, fork, delete, fifty)
