@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandlot.bases.trees import remove_tree
-from sandlot.sdk import Sandlot
-
 from benchmarks import commandline, lives, work
 from benchmarks.machine import Machine
 from benchmarks.memory import IdleMemory, idle_memory
@@ -21,6 +18,8 @@ from benchmarks.report import Part, Report, part_lines
 from benchmarks.stage import Stage, delete_all
 from benchmarks.timing import Contest, Outcome, Plan, run_contest
 from benchmarks.trees import grow
+from sandlot.bases.trees import remove_tree
+from sandlot.sdk import Sandlot
 
 SIZES = (200, 20_000)
 FULL_ROUNDS, QUICK_ROUNDS = 15, 3

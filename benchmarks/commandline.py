@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sandlot as package
-from sandlot import process
-
 from benchmarks.stage import Stage
 from benchmarks.timing import Contender, Contest, Goal
+from sandlot import process
 
 __all__ = ["WARM"]
 

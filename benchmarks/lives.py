@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandlot.bases.trees import remove_tree
-from sandlot.sdk import Sandlot, Workspace
-
 from benchmarks.stage import Stage, delete_all
 from benchmarks.timing import Contender, Contest, Goal
 from benchmarks.trees import change_ten, git
+from sandlot.bases.trees import remove_tree
+from sandlot.sdk import Sandlot, Workspace
 
 __all__ = ["COLD", "WARM"]
 

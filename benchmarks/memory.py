@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sandlot.process import ProcessIdentity
-
 from benchmarks.stage import Stage
+from sandlot.process import ProcessIdentity
 
 __all__ = ["LIMIT_BYTES", "IdleMemory", "idle_memory"]
 

@@ -82,7 +82,11 @@ class Report:
         lines += _memory_verdict(self.memory)
         lines += [f"left out, the time was up: {name}" for name in self.skipped]
         before, after = (" ".join(f"{one:.2f}" for one in load) for load in (self.load_before, self.load_after))
-        lines += ["", f"load average before {before}, after {after}; {self.seconds:.0f} s; {self.date}", str(self.machine)]
+        lines += [
+            "",
+            f"load average before {before}, after {after}; {self.seconds:.0f} s; {self.date}",
+            str(self.machine),
+        ]
         return lines
 
     def to_json(self) -> str:

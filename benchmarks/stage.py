@@ -12,20 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.timing import Contender
+from benchmarks.trees import Project, git
 from sandlot import process
 from sandlot.bases.trees import remove_tree
 from sandlot.runtimes.bubblewrap import binary
 from sandlot.sdk import Sandlot, Workspace
 
-from benchmarks.timing import Contender
-from benchmarks.trees import Project, git
-
 __all__ = ["Stage", "bubblewrap", "delete_all"]
 
-_ISOLATE = (
-    "--unshare-all --unshare-user --disable-userns --uid 1000 --gid 1000 --cap-drop ALL --new-session --as-pid-1 "
-    "--ro-bind /usr /usr --proc /proc --dev /dev --tmpfs /tmp"
-).split()
+_ISOLATE = [
+    "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL",
+    "--new-session", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+]  # fmt: skip
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 

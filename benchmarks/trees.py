@@ -19,6 +19,9 @@ _WORDS = ("count", "path", "left", "node", "value", "index", "state", "frame", "
 _GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",  # no packing in the background while others are timed
+    "GIT_CONFIG_KEY_0": "gc.auto",
+    "GIT_CONFIG_VALUE_0": "0",
     "GIT_AUTHOR_NAME": "bench",
     "GIT_AUTHOR_EMAIL": "bench@example.org",
     "GIT_COMMITTER_NAME": "bench",
@@ -97,6 +100,7 @@ def grow(root: Path, count: int) -> Project:
             path.write_text(_module(number, dice))
         git(root, "add", "--all")
         git(root, "commit", "--quiet", "--message", f"up to file {start + step}")
+    git(root, "gc", "--quiet")  # packed, as a clone is
     time.sleep(RACY_S)
     git(root, "update-index", "--refresh")
     return Project(root, tuple(names))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from benchmarks.stage import Stage
+from benchmarks.timing import Contender, Contest, Goal
+from benchmarks.trees import change_ten, git
 from sandlot import process
 from sandlot.bases.layer import area_layers
 from sandlot.sdk import Workspace
 from sandlot.workspaces.difference import changed_paths
 from sandlot.workspaces.lifecycle import storage_of
-
-from benchmarks.stage import Stage
-from benchmarks.timing import Contender, Contest, Goal
-from benchmarks.trees import change_ten, git
 
 __all__ = ["WARM"]
 

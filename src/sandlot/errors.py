@@ -125,12 +125,14 @@ class SnapshotNotFound(NotFound):
     """The workspace has no snapshot of that name."""
 
     code = "snapshot_not_found"
+    default_hint = "sandlot workspace snapshot list ID"
 
 
 class CommandNotFound(NotFound):
     """The workspace's history has no command of that number."""
 
     code = "command_not_found"
+    default_hint = "sandlot workspace logs ID"
 
 
 class BaseNotFound(NotFound):
@@ -144,6 +146,7 @@ class PathNotFound(NotFound):
     """A path does not exist, in the workspace or on the host; the message says where."""
 
     code = "path_not_found"
+    default_hint = "check the spelling; sandlot workspace file list ID shows what is inside"
 
 
 class Conflict(SandlotError):
@@ -163,24 +166,28 @@ class WorkspaceBusy(Conflict):
     """Another process holds the workspace's lifecycle lock for longer than we waited."""
 
     code = "workspace_busy"
+    default_hint = "try again in a moment"
 
 
 class TargetExists(Conflict):
     """A host path that would be written already exists."""
 
     code = "target_exists"
+    default_hint = "name another destination, or say --overwrite"
 
 
 class PatchRejected(Conflict):
     """A patch does not apply; nothing was changed. ``details`` has one line for each hunk or file."""
 
     code = "patch_rejected"
+    default_hint = "make the patch against what the workspace holds: sandlot workspace file read ID PATH"
 
 
 class SyncConflict(Conflict):
     """Files changed both on the host and in the workspace; nothing was pushed. ``details`` names them."""
 
     code = "sync_conflict"
+    default_hint = "look at sandlot workspace diff ID; --force takes the host's side"
 
 
 class LimitReached(Conflict):
@@ -200,30 +207,35 @@ class SeedUnreadable(Refused):
     """A file of the seed cannot be read, or changed while it was read; nothing half-made stays behind."""
 
     code = "seed_unreadable"
+    default_hint = "make it readable or leave it out (.gitignore), and create again"
 
 
 class ArchiveRefused(Refused):
     """An archive holds members that leave its root, collide, or expand beyond the limit; nothing was written."""
 
     code = "archive_refused"
+    default_hint = "look at it with tar -tvf or unzip -l; only archives you trust can be unpacked by hand"
 
 
 class UnsafePath(Refused):
     """A path leaves the place it must stay in."""
 
     code = "unsafe_path"
+    default_hint = "name a path below /workspace"
 
 
 class FileRefused(Refused):
     """A file operation inside the workspace failed: not a regular file, no permission, no space."""
 
     code = "file_refused"
+    default_hint = "sandlot workspace file list ID shows kinds and modes"
 
 
 class GitFailed(Refused):
     """git refused; the message is its own."""
 
     code = "git_failed"
+    default_hint = "try the same with git itself"
 
 
 class IsolationUnavailable(SandlotError):
@@ -259,12 +271,14 @@ class CommandInterrupted(WorkspaceFailure):
     """The workspace was stopped, reset or killed, or the command's supervisor was killed, while the command ran."""
 
     code = "command_interrupted"
+    default_hint = "sandlot workspace logs ID shows how far it came"
 
 
 class ProtocolError(WorkspaceFailure):
     """What came out of the workspace is not our protocol; the connection was dropped."""
 
     code = "protocol_error"
+    default_hint = "sandlot workspace reset ID"
 
 
 class StateError(SandlotError):

@@ -85,6 +85,16 @@ class WorkspacePaths:
         """Whether an entry of this folder is some generation's."""
         return entry.name.startswith("g") and entry.name[1:].isdigit()
 
+    @property
+    def record_draft(self) -> Path:
+        """A fresh name for a record that is being written."""
+        return self.root / f".record.{os.urandom(4).hex()}"
+
+    @staticmethod
+    def is_draft(entry: Path) -> bool:
+        """Whether an entry of this folder is a record that somebody was killed while writing."""
+        return entry.name.startswith(".record.")
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -113,14 +123,19 @@ class Paths:
 
     @classmethod
     def default(cls) -> Paths:
-        """The paths of the calling user, from the environment."""
+        """The paths of the calling user, from the environment. Raises StateUnwritable when that names no folder."""
         named = os.environ.get("SANDLOT_STATE_DIR")
         if named:
             state = Path(named).absolute()
             return cls(state=state, cache=state / "cache")
-        home = Path(os.environ.get("HOME") or os.path.expanduser("~"))
-        state_home = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"
-        cache_home = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+        home = os.environ.get("HOME") or os.path.expanduser("~")  # the latter asks the password database
+        state_home = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+        cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+        if home == "~" and (state_home.startswith("~") or cache_home.startswith("~")):
+            raise StateUnwritable(
+                "there is no folder for sandlot's state: HOME is not set and this user has no home",
+                hint="point SANDLOT_STATE_DIR at a folder you can write",
+            )
         return cls(state=Path(state_home).absolute() / "sandlot", cache=Path(cache_home).absolute() / "sandlot")
 
     @classmethod

@@ -26,6 +26,7 @@ __all__ = [
     "kill_and_wait",
     "reap",
     "run",
+    "session",
     "spawn_detached",
 ]
 
@@ -84,6 +85,22 @@ def _stat(pid: int) -> tuple[str, int] | None:
     # The command name may hold spaces and parentheses; fields are counted from the last ")".
     fields = text[text.rindex(b")") + 2 :].split()
     return fields[0].decode(), int(fields[19])
+
+
+def session(leader: ProcessIdentity) -> list[ProcessIdentity]:
+    """The other processes of the session that a process opened, whether or not it is still there itself."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != leader.pid:
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    text = file.read()
+            except OSError:
+                continue
+            fields = text[text.rindex(b")") + 2 :].split()
+            if int(fields[3]) == leader.pid and int(fields[19]) >= leader.start_time:
+                found.append(ProcessIdentity(int(name), int(fields[19]), leader.boot))
+    return found
 
 
 def identify(pid: int) -> ProcessIdentity | None:

@@ -13,13 +13,16 @@ the caller's and stays. Everything raises subclasses of ``SandlotError``.
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
-from sandlot.errors import WorkspaceNotFound
+from sandlot.errors import UsageError, WorkspaceNotFound
 from sandlot.model.isolation import IsolationLevel
 from sandlot.operations.operation import Caller
 from sandlot.paths import Paths
@@ -27,6 +30,7 @@ from sandlot.settings import Settings
 from sandlot.workspaces.context import Context
 
 if TYPE_CHECKING:
+    import builtins
     from types import TracebackType
 
     from sandlot.bases.store import BaseInfo, Pruned
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
     from sandlot.operations.executed import CommandResult
     from sandlot.operations.run import Result as RunResult
     from sandlot.operations.status import Result as StatusResult
+    from sandlot.operations.wait import Result as WaitResult
+    from sandlot.workspaces.cancellation import Cancellation
     from sandlot.workspaces.reaper import Leftovers
 
 __all__ = ["Files", "Sandlot", "Snapshots", "Workspace"]
@@ -62,12 +68,29 @@ Sink = Callable[[Literal["stdout", "stderr"] | str, bytes], None]
 """(stream, bytes) while a command runs."""
 Duration = float | None | Literal["default"]
 """Seconds; None: never (or no limit); ``"default"``: the user's setting."""
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def _duration(value: Duration) -> str | None:
     if value == "default":
         return None
-    return "never" if value is None else f"{max(1, round(float(value)))}s"
+    try:
+        number = math.inf if value is None else float(value)
+        if number == math.inf:
+            return "never"
+        if not number >= 0:  # NaN included
+            raise ValueError
+    except (TypeError, ValueError):
+        raise UsageError(f"{value!r} is not a duration", hint="give seconds, None for never, or 'default'") from None
+    return f"{math.ceil(number * 1000)}ms"
+
+
+def _word(kind: type[Word], value: str) -> Word:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(kind)
+        raise UsageError(f"{value!r} is not a {kind.__name__}", hint=f"choose one of: {known}") from None
 
 
 class Sandlot:
@@ -77,7 +100,8 @@ class Sandlot:
         """``state_dir``: keep everything below this folder, instead of the user's state folder."""
         paths = Paths.default() if state_dir is None else Paths.at(Path(state_dir))
         self._context = Context(paths, Settings.load())
-        self._reconciled = False
+        self._first = threading.Lock()
+        self._ready = False
 
     def __enter__(self) -> Sandlot:
         return self
@@ -96,9 +120,11 @@ class Sandlot:
         from sandlot.operations import catalog
         from sandlot.workspaces import reaper
 
-        if not self._reconciled and operation not in ("repair", "doctor"):
-            reaper.reconcile(self._context)  # once: what killed processes left must not surprise anybody
-            self._reconciled = True
+        if not self._ready and operation not in ("repair", "doctor"):
+            with self._first:  # one thread opens the store, and looks once after what killed processes left
+                if not self._ready:
+                    reaper.reconcile(self._context)
+                    self._ready = True
         found = catalog.load(operation)
         return found.invoke(self._context, found.request(**request), caller)
 
@@ -115,7 +141,7 @@ class Sandlot:
         idle_timeout: Duration = "default",
         retention: Duration = "default",
         runtime: str = "bubblewrap",
-        min_isolation: IsolationLevel = IsolationLevel.NONE,
+        min_isolation: IsolationLevel | str = IsolationLevel.NONE,
         progress: Progress | None = None,
     ) -> Workspace:
         """A new workspace from a folder, git checkout or URL, archive, ``base:ID``, or nothing.
@@ -136,7 +162,7 @@ class Sandlot:
             idle_timeout=_duration(idle_timeout),
             retention=_duration(retention),
             runtime=runtime,
-            min_isolation=min_isolation,
+            min_isolation=_word(IsolationLevel, min_isolation),
         )
         return Workspace(self, result.workspace, base=result.base, owned=True)
 
@@ -146,11 +172,11 @@ class Sandlot:
 
     def list(
         self, *, labels: Mapping[str, str] | None = None, name: str | None = None, state: str | None = None
-    ) -> list[WorkspaceInfo]:
+    ) -> builtins.list[WorkspaceInfo]:
         """Facts about the workspaces that fit, most recently active first."""
         from sandlot.model.workspace import WorkspaceState
 
-        wanted = None if state is None else WorkspaceState(state)
+        wanted = None if state is None else _word(WorkspaceState, state)
         return list(self.call("workspace_list", labels=dict(labels or {}), name=name, state=wanted).workspaces)
 
     def run(
@@ -165,11 +191,12 @@ class Sandlot:
         toolchains: Sequence[str | os.PathLike[str]] = (),
         on_output: Sink | None = None,
         max_output: int = 64 * 1024,
+        cancellation: Cancellation | None = None,
     ) -> RunResult:
         """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``."""
         result: RunResult = self.call(
             "workspace_run",
-            caller=Caller(output=on_output, stdin=stdin),
+            caller=Caller(output=on_output, stdin=stdin, cancellation=cancellation),
             **_command(command),
             source=None if source is None else os.fspath(source),
             cwd=cwd,
@@ -180,13 +207,13 @@ class Sandlot:
         )
         return result
 
-    def bases(self) -> list[BaseInfo]:
+    def bases(self) -> builtins.list[BaseInfo]:
         """The shared trees in the store, the last used one first."""
         return list(self.call("base_list").bases)
 
     def prune_bases(self, *, unused_for: float = 0, dry_run: bool = False) -> Pruned:
         """Remove bases that nothing stands on and that were not used for ``unused_for`` seconds."""
-        pruned: Pruned = self.call("base_prune", unused_for=f"{round(unused_for)}s", dry_run=dry_run).pruned
+        pruned: Pruned = self.call("base_prune", unused_for=_duration(unused_for) or "0s", dry_run=dry_run).pruned
         return pruned
 
     def doctor(self, *, deep: bool = False) -> doctor.Result:
@@ -201,7 +228,7 @@ class Sandlot:
 
 
 def _command(command: Sequence[str] | str) -> dict[str, Any]:
-    return {"shell": command} if isinstance(command, str) else {"command": tuple(command)}
+    return {"shell": command} if isinstance(command, str) else {"command": tuple(map(os.fspath, command))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,15 +375,18 @@ class Workspace:
         background: bool = False,
         on_output: Sink | None = None,
         max_output: int = 64 * 1024,
+        cancellation: Cancellation | None = None,
     ) -> CommandResult:
         """Run a command; a string goes to ``/bin/sh -c``. A failing command is a result, not an exception.
 
         ``timeout`` (120 s unless told otherwise) ends the whole process tree and keeps the output so far.
-        ``on_output`` gets output as it comes. Raises CommandInterrupted when the workspace ended first.
+        ``on_output`` gets output as it comes; what it raises ends the command, too. ``max_output`` bounds the bytes of
+        each stream in the answer: head and tail are kept, ``logs`` reads the rest. ``cancellation`` ends the tree from
+        another thread. Raises CommandInterrupted when the workspace ended first, Cancelled.
         """
         result: CommandResult = self.call(
             "workspace_exec",
-            caller=Caller(output=on_output, stdin=stdin),
+            caller=Caller(output=on_output, stdin=stdin, cancellation=cancellation),
             **_command(command),
             cwd=cwd,
             env=dict(env or {}),
@@ -366,9 +396,22 @@ class Workspace:
         )
         return result
 
-    def wait(self, number: int, *, timeout: float | None = None) -> CommandResult:
+    def wait(
+        self,
+        number: int,
+        *,
+        timeout: float | None = None,
+        max_output: int = 64 * 1024,
+        cancellation: Cancellation | None = None,
+    ) -> WaitResult:
         """Wait for a background command; its state is ``running`` when ``timeout`` seconds were not enough."""
-        result: CommandResult = self.call("workspace_wait", number=number, timeout=_duration(timeout) or "never")
+        result: WaitResult = self.call(
+            "workspace_wait",
+            caller=Caller(cancellation=cancellation),
+            number=number,
+            timeout=_duration(timeout) or "never",
+            max_output=max_output,
+        )
         return result
 
     def kill(self, number: int, *, signal: str | None = None) -> CommandRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import re
@@ -17,9 +18,10 @@ import pytest
 
 import sandlot as package
 from sandlot.cli import words
-from sandlot.cli.main import EXTRA, GROUPS
+from sandlot.cli.groups import EXTRA, GROUPS, find
 from sandlot.operations import catalog
 from sandlot.sdk import Sandlot
+from sandlot.settings import Settings
 from tests.docs.sessions import ROOT, comparable, play, steps
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -63,7 +65,7 @@ def invocations(line: str) -> Iterator[list[str]]:
         elif redirection:
             redirection = False
         else:
-            command.append(token)
+            command.append("1" if token.startswith("$") else token)
 
 
 def parse(line: list[str]) -> None:
@@ -72,13 +74,15 @@ def parse(line: list[str]) -> None:
         return
     if line[-1:] == ["--help"] and tuple(line[:-1]) in {**GROUPS, **catalog.BY_COMMAND}:
         return
-    depth = next((at for at in range(len(line), 0, -1) if tuple(line[:at]) in catalog.BY_COMMAND), 0)
-    operation: Any = catalog.load(catalog.BY_COMMAND[tuple(line[:depth])])
-    options, command = line[depth:], None
+    name, options, _ = find(line)
+    if name is None:
+        raise KeyError(" ".join(line))
+    operation: Any = catalog.load(name)
+    command = None
     if "--" in options:
         at = options.index("--")
         options, command = options[:at], options[at + 1 :]
-    words.request_of(operation, words.build(operation).parse_intermixed_args(options), command)
+    words.request_of(operation, words.build(operation).parse_args(options), command)
 
 
 def anchors(page: str) -> set[str]:
@@ -93,7 +97,10 @@ def anchors(page: str) -> set[str]:
 def test_generated_pages_are_up_to_date() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "reference.py", "--check"], env=environment, capture_output=True, check=False
+        [sys.executable, ROOT / "scripts" / "reference.py", "--check"],
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, f"run scripts/reference.py:\n{(done.stdout + done.stderr).decode()}"
 
@@ -111,7 +118,11 @@ def test_command_lines_parse(name: str) -> None:
 
 
 def test_a_wrong_command_line_is_found() -> None:
-    calls = [call for line in ("X=1 sandlot workspace staus x | cat", "id=$(sandlot run --nope -- a)") for call in invocations(line)]
+    calls = [
+        call
+        for line in ("X=1 sandlot workspace staus x | cat", "id=$(sandlot run --nope -- a)")
+        for call in invocations(line)
+    ]
     assert calls == [["workspace", "staus", "x"], ["run", "--nope", "--", "a"]]
     for call in calls:
         with pytest.raises((package.SandlotError, KeyError)):
@@ -170,6 +181,41 @@ def test_python_in_the_docs_runs(name: str, state_dir: Path, sandlot: Sandlot, t
         exec(compile(block, name, "exec"), namespace)
 
 
+_UNITS = {"": 1, " s": 1, " KiB": 1 << 10, " MiB": 1 << 20, " GiB": 1 << 30}
+_LIMITS = re.findall(
+    r"^\| .* \| ([\d,]+)( \w+)? \| `([\w.]+)` \|$",
+    (ROOT / "docs/reference/limits-and-defaults.md").read_text(),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("number", "unit", "name"), _LIMITS)
+def test_limits_are_what_the_code_says(number: str, unit: str, name: str) -> None:
+    found: Any = package
+    for depth, part in enumerate(name.split(".")):
+        if isinstance(found, type):
+            found = found()
+        if not hasattr(found, part):
+            importlib.import_module("sandlot." + ".".join(name.split(".")[: depth + 1]))
+        found = getattr(found, part)
+    assert found == int(number.replace(",", "")) * _UNITS[unit]
+
+
+def test_every_limit_of_the_page_is_compared() -> None:
+    page = (ROOT / "docs/reference/limits-and-defaults.md").read_text()
+    assert len(_LIMITS) == len(re.findall(r"^\|(?! what \||---)", page, re.MULTILINE)) > 20
+
+
+def test_settings_page_lists_the_settings_and_their_defaults() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    listed = dict(re.findall(r"^\| `([a-z_]+)` \| (\w+) \|", page, re.MULTILINE))
+    defaults = {each.name: each.default for each in dataclasses.fields(Settings) if each.name != "sources"}
+    assert listed.keys() == defaults.keys()
+    for name, default in defaults.items():
+        parse = next(each.metadata["parse"] for each in dataclasses.fields(Settings) if each.name == name)
+        assert parse(listed[name]) == default
+
+
 def test_the_changelog_knows_this_version() -> None:
     assert f"## {package.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
@@ -178,7 +224,9 @@ def test_the_changelog_knows_this_version() -> None:
 def test_make_targets_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", " ".join(re.findall(r"`[^`]*`", (ROOT / name).read_text()))))
-    named |= {target for line in shell_lines((ROOT / name).read_text()) for target in re.findall(r"\bmake ([a-z-]+)", line)}
+    named |= {
+        target for line in shell_lines((ROOT / name).read_text()) for target in re.findall(r"\bmake ([a-z-]+)", line)
+    }
     assert named <= targets, named - targets
     assert named, "no target is named"
 
@@ -196,7 +244,10 @@ def test_the_rooms_of_agents_md_are_packages_and_all_of_them() -> None:
 
 def test_the_floor_plan_of_the_package_names_modules() -> None:
     text = (package.__doc__ or "").partition("::")[2]
-    rooms = re.findall(r"\b(?:cli|demo|aio|sdk|operations|workspaces|bases|runtimes|guest|wire|model|settings|process|paths|errors)\b", text)
+    rooms = re.findall(
+        r"\b(?:cli|demo|aio|sdk|operations|workspaces|bases|runtimes|guest|wire|model|settings|process|paths|errors)\b",
+        text,
+    )
     assert len(set(rooms)) == 15
     for room in set(rooms):
         importlib.import_module(f"sandlot.{room}")

@@ -70,7 +70,7 @@ def test_a_workspace_that_dies_right_after_its_start_is_shown_stopped(fake: tupl
 
 
 @pytest.mark.parametrize("fault", [Fault.START, Fault.DEATH_BEFORE_RELEASE])
-def test_a_reset_that_cannot_start_leaves_files_and_generation_as_they_were(
+def test_a_reset_that_cannot_start_leaves_the_old_or_the_new_state_and_never_half_of_each(
     fake: tuple[Sandlot, FakeRuntime], fault: Fault
 ) -> None:
     made, runtime = fake
@@ -82,11 +82,18 @@ def test_a_reset_that_cannot_start_leaves_files_and_generation_as_they_were(
     with pytest.raises(SandlotError):
         workspace.reset()
     after = made._context.store.find(workspace.id)
-    assert after.generation == before.generation
-    assert (area / "precious").read_text() == "work"
-    generations = sorted(path.name for path in area.parents[2].iterdir() if path.name.startswith("g"))
-    assert generations == [f"g{before.generation}"]
+    own = made._context.paths.workspace(workspace.id)
+    assert own.generation(after.generation).area("workspace").is_dir()
+    if after.generation == before.generation:  # nothing had been committed: nothing may have changed
+        assert (area / "precious").read_text() == "work"
+    else:
+        assert fault is Fault.DEATH_BEFORE_RELEASE
+        assert after.retired is None
     assert len(runtime.living) <= 1
+    runtime.faults = set()
+    workspace.start()
+    generations = [path.name for path in own.root.iterdir() if path.name[0] == "g"]
+    assert f"g{made._context.store.find(workspace.id).generation}" in generations
 
 
 @pytest.mark.parametrize("fault", [Fault.START, Fault.DEATH_BEFORE_RELEASE])
@@ -126,7 +133,8 @@ def test_a_delete_whose_processes_survive_says_so_and_is_finished_later(fake: tu
 def test_an_agent_that_never_answers_is_reported_as_that(
     fake: tuple[Sandlot, FakeRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, _ = fake
+    made, runtime = fake
+    runtime.answer = None
     monkeypatch.setattr(commands, "MARGIN_S", 0.1)
     workspace = made.create()
     with pytest.raises(AgentUnresponsive):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sandlot.cli import words
-from sandlot.cli.main import EXTRA
+from sandlot.cli.groups import EXTRA
 from sandlot.errors import SandlotError, UsageError
 from sandlot.operations import catalog
 
@@ -59,7 +59,7 @@ def command(arguments: list[str]) -> int:
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise UsageError("name one shell", hint="sandlot completion " + "|".join(SHELLS))
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["sandlot"], shell=arguments[0]))
+    print(shellcode(["sandlot"], shell=arguments[0]))
     return 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from sandlot.cli.terminal import ByteWriter, shown, table
+from sandlot.cli.terminal import shown, table
 
-__all__ = ["exit_status", "print_ids", "print_result"]
+__all__ = ["print_ids", "print_result"]
 
 
 def print_ids(result: Any) -> None:
@@ -22,15 +21,10 @@ def print_ids(result: Any) -> None:
         print(result.command.number)
 
 
-def exit_status(name: str, result: Any) -> int:
-    """0, except where the answer itself is "no"."""
-    return 1 if name == "doctor" and not result.ok else 0
-
-
-def print_result(name: str, result: Any, *, streamed: bool) -> None:
-    """The answer; what a command printed was streamed already."""
-    if streamed:
-        _command_end(result)
+def print_result(name: str, request: Any, result: Any) -> None:
+    """The answer; of what was streamed only the end is told."""
+    if name == "diff":
+        _diff(request, result)
     else:
         FORMATS.get(name, _workspace)(result)
 
@@ -134,17 +128,19 @@ def _command_end(result: Any) -> None:
         print(f"sandlot: {outcome.state.value.replace('_', ' ')} after {seconds:.1f} s", file=sys.stderr)
     for name, output in (("stdout", result.stdout), ("stderr", result.stderr)):
         if output.lost_bytes:
-            print(f"warning: {output.lost_bytes} bytes of {name} beyond SANDLOT_OUTPUT_QUOTA were dropped", file=sys.stderr)
+            lost = f"{output.lost_bytes} bytes of {name}"
+            print(f"warning: {lost} beyond SANDLOT_OUTPUT_QUOTA were dropped", file=sys.stderr)
     if outcome.survivors:
         print(f"warning: {outcome.survivors} processes could not be killed", file=sys.stderr)
 
 
 def _executed(result: Any) -> None:
+    """Streamed and ended, or in the background."""
     if result.command.outcome is None:
-        print(f"command {result.command.number} is running")
+        number = result.command.number
+        print(f"command {number} is running")
+        print(f"next: sandlot workspace wait ID {number}, or logs, or kill", file=sys.stderr)
         return
-    ByteWriter(sys.stdout).write(os.fsencode(result.stdout.text))
-    ByteWriter(sys.stderr).write(os.fsencode(result.stderr.text))
     _command_end(result)
 
 
@@ -154,9 +150,11 @@ def _killed(result: Any) -> None:
 
 def _logs(result: Any) -> None:
     if result.output is not None:
-        ByteWriter(sys.stdout).write(os.fsencode(result.output))
         if result.next_offset is not None:
             print(f"more: --offset {result.next_offset} (of {result.total_bytes} bytes)", file=sys.stderr)
+        return
+    if not result.commands:
+        print("no commands", file=sys.stderr)
         return
     rows = [
         (str(each.number), _word(each), each.started_at[:19].replace("T", " "),
@@ -181,19 +179,19 @@ def _changes(result: Any, out: Any = None) -> None:
     print(f"{len(result.files)} files changed, +{result.additions} -{result.deletions}", file=out or sys.stdout)
 
 
-def _diff(result: Any) -> None:
-    """The patch on stdout, ready for git apply; without one the list of files."""
-    if not result.patch:
-        if result.handle is None and not result.patch_bytes:
-            _changes(result)
+def _diff(request: Any, result: Any) -> None:
+    """The patch has gone to stdout, ready for git apply; nothing else may."""
+    if request.stat:
+        _changes(result)
         return
-    ByteWriter(sys.stdout).write(os.fsencode(result.patch))
     for change in result.files:
         if change.omitted:
             print(f"warning: {shown(change.path)} is not in the patch: {change.omitted}", file=sys.stderr)
+    if request.handle is None and not result.files:
+        print("no changes", file=sys.stderr)
     if result.handle is not None:
         more = f"--handle {result.handle} --offset {result.next_offset}"
-        print(f"more: {more} (of {result.patch_bytes} bytes); or --max-bytes {result.patch_bytes}", file=sys.stderr)
+        print(f"more: {more} (of {result.patch_bytes} bytes)", file=sys.stderr)
 
 
 def _applied(result: Any) -> None:
@@ -238,9 +236,10 @@ def _files(result: Any) -> None:
 
 
 def _read(result: Any) -> None:
-    ByteWriter(sys.stdout).write(os.fsencode(result.content))
     if not result.complete:
-        print(f"more: {result.sent_bytes} of {result.size} bytes shown", file=sys.stderr)
+        by_line = f"--first-line {result.last_line + 1}"
+        by_byte = f"--offset {result.offset + result.sent_bytes}"
+        print(f"more: {by_line if result.last_line else by_byte} (of {result.size} bytes)", file=sys.stderr)
 
 
 def _written(result: Any) -> None:
@@ -304,7 +303,6 @@ def _repaired(result: Any) -> None:
 FORMATS: dict[str, Callable[[Any], None]] = {
     "base_list": _bases,
     "base_prune": _pruned,
-    "diff": _diff,
     "doctor": _doctor,
     "file_list": _files,
     "file_read": _read,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,19 +14,7 @@ __all__ = ["main"]
 
 OWN_FAILURE = 125
 """Exit status of our own errors where the command's status is passed on (as in env(1) and docker)."""
-INTERRUPTED = 130
 BROKEN_PIPE = 141
-GROUPS = {
-    (): "a disposable, isolated workspace for every coding agent",
-    ("workspace",): "make, use and delete workspaces",
-    ("workspace", "file"): "read and change files in a workspace",
-    ("workspace", "patch"): "apply patches in a workspace",
-    ("workspace", "snapshot"): "save and list states of a workspace",
-    ("workspace", "sync"): "bring later host changes in",
-    ("base",): "the shared trees workspaces start from",
-}
-EXTRA = {("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
-         ("completion",): "Print the shell code that completes sandlot's commands."}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -35,22 +23,41 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if words in (["--version"], ["-V"]):
         print(f"sandlot {__version__}")
         sys.exit(0)
+    gc.disable()  # while modules load nothing is garbage; looking for it costs milliseconds
+    try:
+        _prepare()
+        status = _dispatch(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or the interpreter complains while it closes them.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        status = BROKEN_PIPE
+    except KeyboardInterrupt:  # ctrl-C while something was printed, or once more while things were ended
+        status = 130
+    gc.freeze()  # the interpreter looks for cycles three times while it ends, with nobody to gain from it
+    sys.exit(status)
+
+
+def _prepare() -> None:
+    """Streams that can take anything, signals that leave through every finally, completion."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            number = ("stdin", "stdout", "stderr").index(name)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  lives as long as we do
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may fit no locale
     if "_ARGCOMPLETE" in os.environ:
         from sandlot.cli.completion import complete
 
         complete()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # leave through every finally: a one-shot workspace is deleted
-        signal.signal(number, _terminated)
-    try:
-        status = _dispatch(words)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains while it closes stdout
-        status = BROKEN_PIPE
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        status = INTERRUPTED
-    sys.exit(status)
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a one-shot workspace is deleted
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminated)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
@@ -58,25 +65,38 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 
 
 def _dispatch(words: list[str]) -> int:
-    from sandlot.cli.answer import print_error
+    from sandlot.cli.answer import Interrupted, internal, print_error
+    from sandlot.cli.groups import find
     from sandlot.errors import SandlotError
 
     options, command = _split(words)
+    if options[:1] == ["help"]:
+        options = [*options[1:], "--help"]
     json_wanted = "--json" in options
     passes = False
     try:
-        name, rest, group = _find(options)
+        name, rest, group = find(options)
         if name is None:
-            return _without_operation(group, rest)
+            return _without_operation(group, rest, json_wanted)
         from sandlot.cli.run import execute
         from sandlot.operations import catalog
 
         operation = catalog.load(name)
         passes = operation.passes_exit_code
+        gc.freeze()
+        gc.enable()
         return execute(operation, rest, command)
     except SandlotError as error:
         print_error(error, json_wanted=json_wanted)
         return OWN_FAILURE if passes else error.exit_status
+    except KeyboardInterrupt:
+        print_error(Interrupted("interrupted"), json_wanted=json_wanted)
+        return Interrupted.exit_status
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # a bug of ours: a person must not have to read a traceback
+        print_error(internal(error), json_wanted=json_wanted)
+        return OWN_FAILURE if passes else internal(error).exit_status
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
@@ -87,72 +107,29 @@ def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def _find(words: list[str]) -> tuple[str | None, list[str], tuple[str, ...]]:
-    """(operation, the words behind its name, the group they stand in). Leading options are put behind the name."""
-    from sandlot.operations.catalog import BY_COMMAND
-
-    leading = []
-    while words and words[0] == "--json":
-        leading.append(words[0])
-        words = words[1:]
-    group: tuple[str, ...] = ()
-    for at, word in enumerate(words):
-        here = (*words[:at], word)
-        if here in BY_COMMAND:
-            return BY_COMMAND[here], [*words[at + 1 :], *leading], here
-        if here not in GROUPS:
-            break
-        group = here
-    return None, words[len(group) :], group
-
-
-def _without_operation(group: tuple[str, ...], rest: list[str]) -> int:
+def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: bool) -> int:
     """A group's help, one of the few commands that are no operations, or a mistake."""
+    from sandlot.cli.groups import print_help, unknown
     from sandlot.errors import UsageError
 
-    if not rest or rest[0] in ("-h", "--help", "help"):
-        _print_group(group, wanted=bool(rest))
-        return 0 if rest else 2
-    word = rest[0]
-    if not group and word == "--version":
-        print(f"sandlot {__version__}")
+    words = [word for word in rest if word != "--json"]
+    if any(word in ("-h", "--help") for word in words[:1]):
+        print_help(group, sys.stdout)
         return 0
-    if not group and word == "demo":
+    if not words:
+        if json_wanted:
+            raise UsageError("there is no command", hint=" ".join(("sandlot", *group, "--help")))
+        print_help(group, sys.stderr)
+        return 2
+    if not group and words[0] in ("--version", "-V"):
+        print(f'{{"version": "{__version__}"}}' if json_wanted else f"sandlot {__version__}")
+        return 0
+    if not group and words[0] == "demo":
         from sandlot.cli.demo import command
 
-        return command(rest[1:])
-    if not group and word == "completion":
+        return command(words[1:], json_wanted)
+    if not group and words[0] == "completion":
         from sandlot.cli.completion import command as completion
 
-        return completion(rest[1:])
-    import difflib
-
-    known = sorted({line[len(group)] for line in _commands() if line[: len(group)] == group and len(line) > len(group)})
-    close = difflib.get_close_matches(word, known, 1)
-    prefix = " ".join(("sandlot", *group))
-    hint = f"did you mean {prefix} {close[0]}?" if close else f"{prefix} --help"
-    kind = "option" if word.startswith("-") else "command"
-    raise UsageError(f"unknown {kind} {word!r}", hint=hint)
-
-
-def _commands() -> list[tuple[str, ...]]:
-    from sandlot.operations.catalog import BY_COMMAND
-
-    return [*BY_COMMAND, *EXTRA]
-
-
-def _print_group(group: tuple[str, ...], *, wanted: bool) -> None:
-    from sandlot.operations import catalog
-
-    out = sys.stdout if wanted else sys.stderr
-    print(f"sandlot {' '.join(group)}".rstrip() + f": {GROUPS[group]}\n", file=out)
-    print(f"usage: {' '.join(('sandlot', *group))} COMMAND [OPTION...]\n", file=out)
-    rows: list[tuple[str, str]] = []
-    for words in _commands():
-        if words[: len(group)] == group and len(words) > len(group):
-            summary = EXTRA.get(words) or catalog.load(catalog.BY_COMMAND[words]).summary
-            rows.append((" ".join(words[len(group) :]), summary))
-    width = max(len(row[0]) for row in rows)
-    for name, summary in rows:
-        print(f"  {name.ljust(width)}  {summary}", file=out)
-    print(f"\n{' '.join(('sandlot', *group))} COMMAND --help says more, with examples", file=out)
+        return completion(words[1:])
+    raise unknown(group, words[0])

@@ -34,6 +34,7 @@ class ByteWriter:
     """Writes bytes from inside to one of our streams: as they are into a file or pipe, made safe on a terminal."""
 
     def __init__(self, stream: IO[str]) -> None:
+        stream.flush()
         self._out = stream.buffer  # type: ignore[attr-defined]  # text streams of the interpreter have one
         self._filter = stream.isatty()
         self._held = b""
@@ -50,6 +51,13 @@ class ByteWriter:
         self._out.write(data)
         self._out.flush()
 
+    def finish(self) -> None:
+        """Write what was held back because it might have been the beginning of something harmless."""
+        held, self._held = self._held, b""
+        if held:
+            self._out.write(_UNSAFE.sub(_escape, held))
+            self._out.flush()
+
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows: with rich on a terminal, as aligned plain columns elsewhere."""
@@ -57,13 +65,14 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         drawn = Table(box=None, pad_edge=False, header_style="bold")
         for header in headers:
             drawn.add_column(header, overflow="fold")
         for row in clean:
-            drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
-        Console().print(drawn)
+            drawn.add_row(*(Text(cell) for cell in row))  # never markup
+        Console(highlight=False).print(drawn)
         return
     widths = [max(len(row[column]) for row in [list(headers), *clean]) for column in range(len(headers))]
     for row in [[header.upper() for header in headers], *clean]:

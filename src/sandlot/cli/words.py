@@ -9,13 +9,15 @@ import typing
 from enum import StrEnum
 from typing import Any, NoReturn
 
+from sandlot.cli.groups import WIDEST, columns
 from sandlot.errors import UsageError
 from sandlot.operations.operation import Argument, Operation
 from sandlot.settings import duration, size
 
-__all__ = ["Parser", "add_arguments", "build", "request_of"]
+__all__ = ["Parser", "add_arguments", "build", "exit_status", "request_of", "takes_command"]
 
 ID_ONLY = frozenset({"workspace_create", "workspace_fork", "workspace_list"})
+_METAVARS = {"duration": "DURATION", "size": "SIZE"}
 _PLURALS = {"labels": "label", "clear_labels": "clear-label", "toolchains": "toolchain"}
 
 
@@ -24,9 +26,46 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = f"{self.prog} --help"
-        if message.startswith("unrecognized arguments") and "exec" in self.prog.split():
-            hint = f"{self.prog} ID [OPTION...] -- COMMAND [ARG...]"
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            from difflib import get_close_matches
+
+            first = message.removeprefix(prefix).split(" ")[0]
+            close = get_close_matches(first.partition("=")[0], self._option_string_actions, 1)
+            if first.startswith("-") and close:
+                hint = f"did you mean {close[0]}?"
+            elif self.takes_command:
+                hint = f"put the command to run behind --, as in: {self.prog} ... -- {first}"
         raise UsageError(message, hint=hint)
+
+    takes_command = False
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """argparse takes no positional words behind an option when the first ones were enough: ID --stat PATH."""
+        return self.parse_intermixed_args(args, namespace)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Examples as they are written, the summary wrapped."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        # Without a width argparse asks shutil, whose import costs more than all the rest of the parser.
+        super().__init__(prog, **{"width": max(40, min(WIDEST, columns()) - 2), **options})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def takes_command(operation: Operation[Any, Any]) -> bool:
+    """Whether the words behind ``--`` are a command to run."""
+    return any(about.kind == "command" for _, about in operation.arguments())
+
+
+def exit_status(operation: Operation[Any, Any], result: Any) -> int:
+    """0, except where the answer itself is "no"."""
+    return 1 if operation.name == "doctor" and not result.ok else 0
 
 
 def build(operation: Operation[Any, Any], *, prog: str = "sandlot") -> Parser:
@@ -35,11 +74,24 @@ def build(operation: Operation[Any, Any], *, prog: str = "sandlot") -> Parser:
         prog=" ".join((prog, *operation.command)),
         description=operation.summary,
         epilog="examples:\n" + "\n".join(f"  {line}" for line in operation.examples) if operation.examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
+    parser.takes_command = takes_command(operation)
     add_arguments(parser, operation)
+    parser.usage = _usage(parser, operation)
     return parser
+
+
+def _usage(parser: Parser, operation: Operation[Any, Any]) -> str:
+    """The order of things in one line; the options are listed below it."""
+    parts = [parser.prog, "[OPTION...]"]
+    for action in parser._get_positional_actions():
+        name = str(action.metavar)
+        parts.append({"?": f"[{name}]", "*": f"[{name}...]"}.get(str(action.nargs), name))
+    if takes_command(operation):
+        parts.append("-- COMMAND [ARG...]")
+    return " ".join(parts).replace("%", "%%")
 
 
 def add_arguments(parser: argparse.ArgumentParser, operation: Operation[Any, Any]) -> None:
@@ -56,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser, operation: Operation[Any, Any
     parser.add_argument("--json", action="store_true", help="print the answer, or the error, as JSON")
     if operation.name in ID_ONLY:
         parser.add_argument("--id-only", action="store_true", help="print ids alone, one a line")
-    if operation.passes_exit_code and operation.name != "workspace_wait":
+    if takes_command(operation):
         parser.add_argument("-i", "--stdin", action="store_true", help="pass our standard input on to the command")
     if operation.name == "workspace_exec":
         parser.add_argument(
@@ -132,7 +184,7 @@ def _option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], abou
     if kind is bool:
         parser.add_argument(*words, action="store_true", **common)
         return
-    common["metavar"] = about.metavar or field.name.upper()
+    common["metavar"] = about.metavar or _METAVARS.get(about.kind) or field.name.upper()
     if about.kind == "pairs" or typing.get_origin(kind) is tuple:
         parser.add_argument(*words, action="append", default=[], **common)
         return
@@ -140,8 +192,16 @@ def _option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], abou
         common["metavar"] = None
         common["choices"] = [each.value for each in kind]
     elif field.default not in (None, dataclasses.MISSING, ""):
-        common["help"] += f" [default: {field.default}]"
+        common["help"] += f" [default: {_short(field.default) if about.kind == 'size' else field.default}]"
     parser.add_argument(*words, default=_default(field), type=_convert(about, kind), **common)
+
+
+def _short(count: int) -> str:
+    """A size the way it is typed."""
+    for unit, factor in (("M", 1 << 20), ("K", 1 << 10)):
+        if count and count % factor == 0:
+            return f"{count // factor}{unit}"
+    return str(count)
 
 
 def request_of(operation: Operation[Any, Any], parsed: argparse.Namespace, command: list[str] | None) -> Any:
@@ -161,8 +221,6 @@ def request_of(operation: Operation[Any, Any], parsed: argparse.Namespace, comma
         elif isinstance(kind, type) and issubclass(kind, StrEnum) and value is not None:
             value = kind(value)
         values[field.name] = value
-    if command is not None and not any(about.kind == "command" for _, about in operation.arguments()):
-        raise UsageError(f"{' '.join(operation.command)} takes no command after --")
     return operation.request(**values)
 
 

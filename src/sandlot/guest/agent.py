@@ -8,16 +8,18 @@ import _socket
 import gc
 import os
 import select
-import signal
 import sys
 import time
 
 from sandlot.guest import channel, protect, tree, worker
+from sandlot.guest.signals import signal
 from sandlot.wire import frames, messages
 
 FREEZE_WAIT_S = 2.0
 REPLY_WAIT_S = 5.0
 MAX_CONNECTIONS = 512
+PROJECT = b"/workspace"
+STAGE = b".sandlot-stage-"  # see tools/swap.py
 
 
 class Connection:
@@ -200,6 +202,7 @@ class Agent:
 
     def _start(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
         number = messages.Exec.parse(fields).number if kind == messages.EXEC else 0
+        worker.prepare(kind, fields)
         ours, theirs = _pair()
         try:
             pid = os.fork()
@@ -350,6 +353,27 @@ def _pair() -> "tuple[_socket.socket, _socket.socket]":
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
 
 
+def _recover() -> None:
+    """Put back what a patch or sync was changing when the workspace was killed: all or nothing holds across a kill."""
+    try:
+        cut_off = any(name.startswith(STAGE) for name in os.listdir(PROJECT))
+    except OSError:
+        return
+    if not cut_off:
+        return
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            from sandlot.guest import tools
+
+            tools.get("recover")([PROJECT], -1, lambda _: None)
+            status = 0
+        finally:
+            os._exit(status)
+    os.waitpid(pid, 0)
+
+
 def main() -> None:
     """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD`` (0: never idle)."""
     descriptor = int(sys.argv[1])
@@ -362,4 +386,5 @@ def main() -> None:
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor)
     gc.disable()
     gc.freeze()
+    _recover()
     Agent(listener, float(sys.argv[2]), leash).run()

@@ -1,8 +1,9 @@
 """Process trees: finding, freezing and killing them."""
 
 import os
-import signal
 import time
+
+from sandlot.guest.signals import signal
 
 PASSES = 50
 """Rounds of stop-and-look-again before a tree that keeps growing is killed as it stands."""

@@ -4,11 +4,11 @@ import _socket
 import errno
 import os
 import select
-import signal
 import sys
 import time
 
 from sandlot.guest import channel, protect, tree
+from sandlot.guest.signals import signal
 from sandlot.wire import frames, messages
 
 TERM_GRACE_S = 1.0
@@ -22,6 +22,21 @@ TAIL = 64 * 1024
 F_SETPIPE_SZ = 1031
 _IGNORED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT})
 """What a supervisor ignores: it has the uid of the command, whose `kill -TERM -1` must not end its supervision."""
+
+
+def prepare(kind: int, fields: "list[bytes]") -> None:
+    """Import, in the agent, what a worker is about to need: the first one waits for it, later ones are born with it."""
+    try:
+        if kind == messages.EXEC:
+            import resource  # noqa: F401  os.wait4 needs it, and would look for it in every worker anew
+        else:
+            import fcntl  # noqa: F401
+
+            from sandlot.guest import tools
+
+            tools.get(fields[0].decode("ascii", "replace"))
+    except Exception:  # noqa: S110  the worker fails in the same way, and says so to its client
+        pass
 
 
 def serve(
@@ -142,7 +157,7 @@ class Supervisor:
         self.reason = ""
         self.kill_at = 0.0
         self.reported = 0.0
-        self.said = -1
+        self.said = 0
         self.pid = 0
 
     def run(self) -> None:

@@ -10,7 +10,7 @@ from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import WorkspaceRecord, WorkspaceState
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import state_of
-from sandlot.workspaces.reaper import deadline
+from sandlot.workspaces.reaper import deadline, note_stopped
 
 __all__ = ["Deadline", "WorkspaceInfo", "describe"]
 
@@ -51,6 +51,7 @@ class WorkspaceInfo:
 
 def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
     """The public facts of a record, with its true state."""
+    record = note_stopped(context, record)
     state = state_of(context, record)
     due = deadline(record)
     warnings = []

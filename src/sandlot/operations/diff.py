@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot.errors import UsageError
-from sandlot.model.changes import FileChange
+from sandlot.model.changes import FileChange, TreeChanges
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
+
+ANSWER_BYTES = 64 * 1024
+PIECE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,9 @@ class Request(OneWorkspace):
     paths: tuple[str, ...] = argument("only these files and folders", default=(), positional=True, metavar="PATH")
     to: str = argument("compare with the baseline or a snapshot", default="baseline", metavar="SNAPSHOT")
     stat: bool = argument("files and line counts only, no patch", default=False)
-    max_bytes: int = argument("most bytes of patch in the answer", default=64 * 1024, kind="size")
+    max_bytes: int | None = argument(
+        "most bytes of patch in the answer [default: 64K, or all when printed]", default=None, kind="size"
+    )
     handle: str | None = argument("go on reading a patch that an earlier answer has cut off", default=None)
     offset: int = argument("first byte of the patch to show, with --handle", default=0, least=0)
 
@@ -34,7 +40,8 @@ class Result:
     additions: int
     deletions: int
     patch: str
-    """What ``git apply`` accepts; bytes that are not UTF-8 are lone surrogates (os.fsencode gives them back)."""
+    """What ``git apply`` accepts; bytes that are not UTF-8 are lone surrogates (os.fsencode gives them back). Empty
+    when it was streamed to the caller."""
     patch_bytes: int
     """Size of the whole patch."""
     handle: str | None = None
@@ -42,39 +49,53 @@ class Result:
     next_offset: int | None = None
 
 
-def run(context: Context, request: Request, _caller: Caller) -> Result:
+def run(context: Context, request: Request, caller: Caller) -> Result:
     """Compare on the host, at a cost that grows with what changed; running commands go on."""
     record = context.store.find(request.workspace)
     if request.handle is not None:
         path = changes.saved_patch(context, record, request.handle)
-        text, following, size = _page(path, request.offset, request.max_bytes)
-        return Result((), 0, 0, text, size, request.handle if following is not None else None, following)
+        return _answer(TreeChanges(()), path, request, caller)
     if request.offset:
-        raise UsageError("an offset needs a handle")
+        raise UsageError("an offset needs a handle", hint="take both from the answer that was cut off")
     found = changes.compare(context, record, request.to, paths=request.paths, patch=not request.stat)
     if found.patch is None:
         return Result(found.changes.files, found.changes.additions, found.changes.deletions, "", 0)
-    text, following, size = _page(found.patch, 0, request.max_bytes)
-    if following is None:
-        found.patch.unlink(missing_ok=True)
+    keep = False
+    try:
+        result = _answer(found.changes, found.patch, request, caller)
+        keep = result.handle is not None
+    finally:
+        if not keep:
+            found.patch.unlink(missing_ok=True)
+    return result
+
+
+def _answer(found: TreeChanges, path: Path, request: Request, caller: Caller) -> Result:
+    parts: list[bytes] = []
+    sink = caller.output
+    limit = request.max_bytes if request.max_bytes is not None or sink else ANSWER_BYTES
+    end, size = _page(path, request.offset, limit, parts.append if sink is None else lambda data: sink("stdout", data))
     return Result(
-        found.changes.files,
-        found.changes.additions,
-        found.changes.deletions,
-        text,
+        found.files,
+        found.additions,
+        found.deletions,
+        os.fsdecode(b"".join(parts)),
         size,
-        found.patch.name if following is not None else None,
-        following,
+        path.name if end < size else None,
+        end if end < size else None,
     )
 
 
-def _page(path: Path, offset: int, limit: int) -> tuple[str, int | None, int]:
+def _page(path: Path, offset: int, limit: int | None, take: Callable[[bytes], None]) -> tuple[int, int]:
+    """Hand over a part of a file: (the offset behind it, the file's size)."""
     with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read(limit)
         size = file.seek(0, os.SEEK_END)
-    end = offset + len(data)
-    return os.fsdecode(data), end if end < size else None, size
+        position = file.seek(min(offset, size))
+        end = size if limit is None else min(size, position + limit)
+        while position < end and (data := file.read(min(PIECE, end - position))):
+            take(data)
+            position += len(data)
+    return position, size
 
 
 OPERATION = Operation(
@@ -84,6 +105,7 @@ OPERATION = Operation(
     request=Request,
     run=run,
     effect=Effect(read_only=True, idempotent=True),
+    streams=True,
     examples=(
         "sandlot workspace diff fix-123",
         "sandlot workspace diff fix-123 src --stat",

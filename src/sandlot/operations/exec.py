@@ -40,6 +40,7 @@ def run(context: Context, request: Request, caller: Caller) -> CommandResult:
         timeout_s=None if request.background and request.timeout is None else timeout_of(request),
         background=request.background,
         sink=caller.output,
+        cancellation=caller.cancellation,
     )
     return command_result(context, record, command, request.max_output)
 
@@ -56,4 +57,5 @@ OPERATION = Operation(
         "sandlot workspace exec fix-123 --background -- python -m http.server",
     ),
     passes_exit_code=True,
+    streams=True,
 )

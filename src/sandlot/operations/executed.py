@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 
 from sandlot.errors import UsageError
-from sandlot.model.command import CommandRecord, Output
+from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.operation import argument
 from sandlot.runtimes.bubblewrap.plan import environment
-from sandlot.settings import duration
+from sandlot.settings import seconds
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
 
-__all__ = ["CommandRequest", "CommandResult", "argv_of", "command_result", "environment_of", "timeout_of"]
+__all__ = [
+    "CommandRequest",
+    "CommandResult",
+    "argv_of",
+    "command_result",
+    "environment_of",
+    "exit_status",
+    "timeout_of",
+]
 
 ANSWER_BYTES = 64 * 1024
+TIMED_OUT = 124
+"""Exit status of a command whose time was up, as of timeout(1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +58,24 @@ class CommandResult:
 
     @property
     def exit_status(self) -> int:
-        """What a shell would report: the exit code, 128 + signal, 124 for a timeout."""
-        outcome = self.command.outcome
-        if outcome is None:
-            return 0
-        if outcome.state == "timed_out":
-            return 124
-        if outcome.exit_code is not None:
-            return outcome.exit_code
-        import signal
+        """What a shell would report: the exit code, 128 + signal, 124 for a timeout; 0 while it runs."""
+        return 0 if self.command.outcome is None else exit_status(self.command.outcome)
 
-        try:
-            return 128 + signal.Signals[outcome.signal or ""].value
-        except KeyError:
-            return 137
+    @property
+    def ok(self) -> bool:
+        """Whether it has exited with 0."""
+        return self.command.outcome is not None and self.command.outcome.exit_code == 0
+
+
+def exit_status(outcome: CommandOutcome) -> int:
+    """The status of a command that has ended, as a shell would report it; 124 for a timeout."""
+    if outcome.state is CommandState.TIMED_OUT:
+        return TIMED_OUT
+    if outcome.exit_code is not None:
+        return outcome.exit_code
+    name = outcome.signal or "SIGKILL"  # without one: lost with its workspace
+    number = name.removeprefix("SIG")
+    return 128 + (int(number) if number.isdigit() else signal.Signals[name].value)
 
 
 def argv_of(request: CommandRequest) -> list[str]:
@@ -76,7 +91,7 @@ def argv_of(request: CommandRequest) -> list[str]:
 
 def timeout_of(request: CommandRequest) -> float | None:
     """Seconds; None: no limit."""
-    return commands.DEFAULT_TIMEOUT_S if request.timeout is None else duration(request.timeout)
+    return commands.DEFAULT_TIMEOUT_S if request.timeout is None else seconds(request.timeout)
 
 
 def environment_of(record: WorkspaceRecord, request: CommandRequest) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Request(OneWorkspace):
     lines: int | None = argument("this many lines", default=None, least=1)
     offset: int | None = argument("start at this byte, counted from 0", default=None, least=0)
     max_bytes: int | None = argument(
-        "most bytes in the answer [default: 64K, or all when printed]", default=None, kind="size"
+        "most bytes in the answer [default: 64K, or all when printed]", default=None, kind="size", least=1
     )
 
 
@@ -90,5 +90,6 @@ OPERATION = Operation(
     request=Request,
     run=run,
     effect=Effect(read_only=True, idempotent=True),
+    streams=True,
     examples=("sandlot workspace file read fix-123 src/app.py --first-line 40 --lines 20",),
 )

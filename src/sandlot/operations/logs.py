@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandRecord
 from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.executed import ANSWER_BYTES
 from sandlot.operations.operation import Caller, Effect, Operation, argument
-from sandlot.workspaces import commands
+from sandlot.workspaces import command_files, commands
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import touch
 
@@ -23,7 +25,9 @@ class Request(OneWorkspace):
     number: int | None = argument("show this command's output", default=None, positional=True, least=1)
     stream: str = argument("stdout or stderr", default="stdout")
     offset: int = argument("first byte of the output to show", default=0, least=0)
-    limit: int = argument("most bytes of output to show", default=64 * 1024, kind="size")
+    limit: int | None = argument(
+        "most bytes of output to show [default: 64K, or all when printed]", default=None, kind="size"
+    )
     after: int = argument("list only commands behind this number", default=0, least=0)
     count: int = argument("list at most this many", default=50, least=1, most=1000)
     search: str | None = argument("list only commands whose words or output hold this text", default=None)
@@ -37,12 +41,13 @@ class Result:
     next_after: int | None
     """Where the next page of the list begins; None: that was all."""
     output: str | None = None
+    """Bytes that are not UTF-8 are lone surrogates (os.fsencode gives them back); empty when it was streamed."""
     next_offset: int | None = None
     """Where the output goes on; None: that was all (so far, of a running command)."""
     total_bytes: int = 0
 
 
-def run(context: Context, request: Request, _caller: Caller) -> Result:
+def run(context: Context, request: Request, caller: Caller) -> Result:
     """Read; commands that ended unnoticed are brought up to date first."""
     record = context.store.find(request.workspace)
     commands.refresh(context, record)
@@ -51,8 +56,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         raise UsageError(f"unknown stream {request.stream!r}", hint="choose stdout or stderr")
     if request.number is not None:
         command = context.store.command(record.id, request.number)
-        path = context.paths.workspace(record.id).command(command.number) / request.stream
-        return _output(command, path, request.offset, request.limit)
+        return _output(command, context.paths.workspace(record.id).command(command.number), request, caller)
     found: list[CommandRecord] = []
     for command in context.store.commands(record.id, after=request.after):
         folder = context.paths.workspace(record.id).command(command.number)
@@ -64,23 +68,18 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     return Result(tuple(page), page[-1].number if len(found) > len(page) else None)
 
 
-def _output(command: CommandRecord, path: Path, offset: int, limit: int) -> Result:
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read(limit)
-            size = file.seek(0, 2)
-    except FileNotFoundError:
-        data, size = b"", 0
-    end = offset + len(data)
-    text = data.decode("utf-8", "replace")
-    return Result((command,), None, text, end if end < size else None, size)
+def _output(command: CommandRecord, folder: Path, request: Request, caller: Caller) -> Result:
+    parts: list[bytes] = []
+    sink = caller.output or (lambda _, data: parts.append(data))
+    limit = request.limit if request.limit is not None or caller.output else ANSWER_BYTES
+    end, size = command_files.replay(folder, request.stream, sink, offset=request.offset, limit=limit)
+    return Result((command,), None, os.fsdecode(b"".join(parts)), end if end < size else None, size)
 
 
 def _mentions(command: CommandRecord, folder: Path, text: str) -> bool:
     if any(text in word for word in command.argv):
         return True
-    needle = text.encode()
+    needle = os.fsencode(text)
     for name in ("stdout", "stderr"):
         try:
             with open(folder / name, "rb") as file:
@@ -101,6 +100,7 @@ OPERATION = Operation(
     request=Request,
     run=run,
     effect=Effect(read_only=True, idempotent=True),
+    streams=True,
     examples=(
         "sandlot workspace logs fix-123",
         "sandlot workspace logs fix-123 4 --stream stderr",

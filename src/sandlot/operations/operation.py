@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 from sandlot.errors import UsageError
 
 if TYPE_CHECKING:
+    from sandlot.workspaces.cancellation import Cancellation
     from sandlot.workspaces.context import Context
 
 Req = TypeVar("Req")
@@ -73,10 +74,13 @@ class Caller:
     progress: Callable[[str, int, int], None] = _no_progress
     """(phase, done, total) of something long."""
     output: Callable[[str, bytes], None] | None = None
-    """Live output of a command: ``stdout`` or ``stderr``, and bytes."""
+    """Takes what the operation streams, as it comes: ``stdout`` or ``stderr``, and bytes. The answer has none of it
+    then (a command's has head and tail all the same)."""
     stdin: bytes | BinaryIO | None = None
     content: bytes | BinaryIO | None = None
     """Content to write, when it is not in the request."""
+    cancellation: Cancellation | None = None
+    """Ends a command, or the waiting for one, from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Operation(Generic[Req, Res]):
     examples: tuple[str, ...] = ()
     passes_exit_code: bool = False
     """Whether the CLI exits with the command's status; its own errors are 125 then."""
+    streams: bool = False
+    """Whether it hands what it reads or runs to ``Caller.output``, byte for byte and all of it."""
 
     def invoke(self, context: Context, request: Req, caller: Caller | None = None) -> Res:
         """Check the request's numbers, then run. Raises UsageError, and whatever the operation raises."""
@@ -101,8 +107,9 @@ class Operation(Generic[Req, Res]):
             value = getattr(request, each.name)
             if not isinstance(value, int) or isinstance(value, bool):
                 continue
-            if about.least is not None and value < about.least:
-                raise UsageError(f"{each.name} must be at least {about.least}")
+            least = 0 if about.kind == "size" and about.least is None else about.least
+            if least is not None and value < least:
+                raise UsageError(f"{each.name} must be at least {least}")
             if about.most is not None and value > about.most:
                 raise UsageError(f"{each.name} must be at most {about.most}")
         return self.run(context, request, caller or Caller())

@@ -58,6 +58,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
             stdin=caller.stdin,
             timeout_s=timeout,
             sink=caller.output,
+            cancellation=caller.cancellation,
         )
         done = command_result(context, record, command, request.max_output)
     finally:
@@ -76,4 +77,5 @@ OPERATION = Operation(
         "sandlot run --source . --timeout 5m -- make test",
     ),
     passes_exit_code=True,
+    streams=True,
 )

@@ -15,7 +15,7 @@ from sandlot.operations.operation import argument
 from sandlot.settings import duration
 from sandlot.workspaces.context import Context
 
-__all__ = ["SeedRequest", "lifetime_of", "source_of", "toolchains_of"]
+__all__ = ["SeedRequest", "idle_timeout_of", "lifetime_of", "source_of", "toolchains_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,14 @@ def toolchains_of(request: SeedRequest) -> tuple[str, ...]:
 def lifetime_of(context: Context, idle_timeout: str | None, retention: str | None) -> Lifetime:
     """The lifetime that durations name; None means the user's setting."""
     return Lifetime(
-        context.settings.idle_timeout if idle_timeout is None else duration(idle_timeout),
+        context.settings.idle_timeout if idle_timeout is None else idle_timeout_of(idle_timeout),
         context.settings.retention if retention is None else duration(retention),
     )
+
+
+def idle_timeout_of(text: str) -> int | None:
+    """Seconds; None: never. Raises UsageError for none at all: the workspace would stop while it starts."""
+    found = duration(text)
+    if found == 0:
+        raise UsageError("the idle timeout must be at least one second", hint="never: no limit")
+    return found

@@ -9,6 +9,7 @@ from sandlot.model.workspace import Lifetime
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
 from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.operations.seeding import idle_timeout_of
 from sandlot.settings import duration
 from sandlot.workspaces import lifecycle
 from sandlot.workspaces.context import Context
@@ -40,7 +41,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
 
     def lifetime(old: Lifetime) -> Lifetime:
         if request.idle_timeout is not None:
-            old = replace(old, idle_timeout_s=duration(request.idle_timeout))
+            old = replace(old, idle_timeout_s=idle_timeout_of(request.idle_timeout))
         if request.retention is not None:
             old = replace(old, retention_s=duration(request.retention))
         return old

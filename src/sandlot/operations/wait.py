@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sandlot.operations.addressed import OneWorkspace
-from sandlot.operations.executed import ANSWER_BYTES, CommandResult, command_result
+from sandlot.operations.executed import ANSWER_BYTES, TIMED_OUT, CommandResult, command_result, exit_status
 from sandlot.operations.operation import Caller, Effect, Operation, argument
-from sandlot.settings import duration
-from sandlot.workspaces import commands
+from sandlot.settings import seconds
+from sandlot.workspaces import command_files, commands
 from sandlot.workspaces.context import Context
 
 
@@ -21,11 +21,28 @@ class Request(OneWorkspace):
     max_output: int = argument("bytes of each stream in the answer", default=ANSWER_BYTES, kind="size")
 
 
-def run(context: Context, request: Request, _caller: Caller) -> CommandResult:
-    """Wait; the answer's state is ``running`` when the time was up first."""
+@dataclass(frozen=True, slots=True)
+class Result(CommandResult):
+    """The command; its state is ``running`` when the time was up first."""
+
+    @property
+    def exit_status(self) -> int:
+        """As of every command; 124 when the waiting was too short."""
+        if self.command.outcome is None:
+            return TIMED_OUT
+        return exit_status(self.command.outcome)
+
+
+def run(context: Context, request: Request, caller: Caller) -> Result:
+    """Wait, then hand over the output."""
     record = context.store.find(request.workspace)
-    command = commands.wait(context, record, request.number, duration(request.timeout))
-    return command_result(context, record, command, request.max_output)
+    command = commands.wait(context, record, request.number, seconds(request.timeout), caller.cancellation)
+    done = command_result(context, record, command, request.max_output)
+    if caller.output is not None:
+        folder = context.paths.workspace(record.id).command(command.number)
+        for name in ("stdout", "stderr"):
+            command_files.replay(folder, name, caller.output)
+    return Result(done.command, done.stdout, done.stderr)
 
 
 OPERATION = Operation(
@@ -37,4 +54,5 @@ OPERATION = Operation(
     effect=Effect(read_only=True, idempotent=True),
     examples=("sandlot workspace wait fix-123 4 --timeout 30s",),
     passes_exit_code=True,
+    streams=True,
 )

@@ -130,7 +130,7 @@ class Channel:
         while not self._ready:
             try:
                 self._socket.settimeout(None if end is None else max(0.001, end - time.monotonic()))
-                data = self._socket.recv(1 << 18)
+                data = self._socket.recv(1 << 16)
             except TimeoutError as error:
                 raise errors.AgentUnresponsive("the workspace's agent does not answer") from error
             except ConnectionResetError:

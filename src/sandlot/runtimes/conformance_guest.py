@@ -74,8 +74,12 @@ class Command:
             if kind == messages.EXITED:
                 return Ended(messages.Exited.parse(fields), self.file("stdout"), self.file("stderr"))
 
+    def answer(self) -> tuple[int, list[bytes]] | None:
+        """The next message, None at the end of the connection."""
+        return self._channel.receive(PATIENCE_S)
+
     def _next(self) -> tuple[int, list[bytes]]:
-        message = self._channel.receive(PATIENCE_S)
+        message = self.answer()
         assert message is not None, "the connection closed before the command's end was told"
         return message
 

@@ -46,7 +46,7 @@ class FakeRuntime:
     name: str = "bubblewrap"
     """It takes this runtime's place."""
     faults: set[Fault] = field(default_factory=set)
-    answer: bytes | None = None
+    answer: bytes | None = b""
     """What the agent says to any request before it closes the connection; None: it never says anything."""
     launched: int = 0
     """How many starts were tried."""

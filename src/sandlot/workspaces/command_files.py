@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from sandlot.errors import StateUnwritable, WorkspaceNotFound
 from sandlot.wire import frames, messages
 
-__all__ = ["CommandFiles", "exit_record", "held"]
+__all__ = ["CommandFiles", "exit_record", "held", "replay"]
 
+PIECE = 1 << 18
+"""Most bytes a sink is handed at once."""
 _NAMES = ("stdout", "stderr", "exit")
 
 
@@ -75,3 +78,22 @@ def exit_record(folder: Path) -> messages.Exited | None:
         found = frames.Decoder().feed(file.read(4096))
         return messages.Exited.parse(found[0][2]) if found else None
     return None
+
+
+def replay(
+    folder: Path, name: str, sink: Callable[[str, bytes], None], *, offset: int = 0, limit: int | None = None
+) -> tuple[int, int]:
+    """Hand one stored stream, or a part of it, to a sink: (the offset behind it, the size of all)."""
+    try:
+        with open(folder / name, "rb", buffering=0) as file:
+            file.seek(offset)
+            end = offset
+            while limit is None or end - offset < limit:
+                data = file.read(PIECE if limit is None else min(PIECE, limit - (end - offset)))
+                if not data:
+                    break
+                end += len(data)
+                sink(name, data)
+            return end, file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        return offset, 0

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +29,7 @@ from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.runtimes.channel import Channel, raise_failure
-from sandlot.wire import frames, messages
+from sandlot.wire import messages
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from sandlot.workspaces.command_files import CommandFiles, exit_record, held
 from sandlot.workspaces.context import Context
@@ -37,7 +37,7 @@ from sandlot.workspaces.lifecycle import connect, is_running, socket_of
 from sandlot.workspaces.standard_input import standard_input
 from sandlot.workspaces.store import now
 
-__all__ = ["OutputSink", "execute", "kill", "read_output", "refresh", "responsive", "wait"]
+__all__ = ["OutputSink", "execute", "kill", "read_output", "recovered", "refresh", "responsive", "wait"]
 
 DEFAULT_TIMEOUT_S = 120.0
 CANCEL_WAIT_S = 4.0
@@ -178,7 +178,7 @@ class _Run:
             return
         for name in self.sent:
             try:
-                file = open(self.folder / name, "rb", buffering=0)
+                file = open(self.folder / name, "rb", buffering=0)  # noqa: SIM115  closed below
             except FileNotFoundError as error:
                 raise CommandInterrupted(_why(self.context, self.record, self.command)) from error
             with file:
@@ -255,6 +255,26 @@ def _outcome(exited: messages.Exited) -> CommandOutcome:
         stdout_bytes=exited.stdout,
         stderr_bytes=exited.stderr,
         survivors=exited.survivors,
+    )
+
+
+def recovered(context: Context, record: WorkspaceRecord, number: int) -> CommandRecord:
+    """What the files of a command still tell when its record is lost."""
+    folder = context.paths.workspace(record.id).command(number)
+    exited = exit_record(folder)
+    outcome = None if exited is None and held(folder) else _outcome(exited) if exited else _lost(folder)
+    started = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
+    return CommandRecord(
+        number=number,
+        argv=("(lost with the state database)",),
+        cwd=PROJECT,
+        background=True,
+        started_at=started.replace("+00:00", "Z"),
+        timeout_ms=0,
+        generation=record.generation,
+        token="",
+        outcome=outcome,
+        isolation=record.isolation,
     )
 
 

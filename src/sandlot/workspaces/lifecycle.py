@@ -278,8 +278,8 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
 
 
 def _idle_seconds(lifetime: Lifetime) -> int:
-    """What the agent is told: at least a second, 0 for never."""
-    return 0 if lifetime.idle_timeout_s is None else max(1, lifetime.idle_timeout_s)
+    """What the agent is told: at least a second, at most what it can count, 0 for never."""
+    return 0 if lifetime.idle_timeout_s is None else min(10**9, max(1, lifetime.idle_timeout_s))
 
 
 def stopped(record: WorkspaceRecord) -> WorkspaceRecord:

@@ -7,6 +7,7 @@ the same and looks everywhere.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
 import time
@@ -16,14 +17,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandlot import process
-from sandlot.errors import StateCorrupt, WorkspaceNotFound
+from sandlot.errors import StateCorrupt, StateUnwritable, WorkspaceFailure, WorkspaceNotFound
 from sandlot.model.workspace import WorkspaceRecord
-from sandlot.workspaces import locks, records
+from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import is_running, remove, stopped
+from sandlot.workspaces.lifecycle import finish_reset, is_running, remove, stopped
 from sandlot.workspaces.store import now
 
-__all__ = ["Leftovers", "deadline", "empty_trash", "leftovers", "reconcile", "repair"]
+__all__ = ["Leftovers", "deadline", "empty_trash", "leftovers", "note_stopped", "reconcile", "repair"]
 
 INLINE_ENTRIES = 64
 """A trash entry of up to this many files is removed on the spot; larger ones by a process in the background."""
@@ -31,8 +32,12 @@ INLINE_ENTRIES = 64
 _SWEEP = (
     "import pathlib, sys\n"
     "from sandlot.bases.trees import remove_tree\n"
-    "for entry in pathlib.Path(sys.argv[1]).iterdir(): remove_tree(entry)\n"
+    "for entry in pathlib.Path(sys.argv[1]).iterdir():\n"
+    "    try: remove_tree(entry)\n"
+    "    except Exception: pass\n"  # the next one, or `sandlot repair`, has better luck
 )
+TRASH_TRIES = 100
+"""How often repair tries to remove what others are removing or writing at the same time, 10 ms apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def deadline(record: WorkspaceRecord) -> tuple[str, str] | None:
     if record.instance is not None and record.stopped_at is None:
         seconds, since, what = record.lifetime.idle_timeout_s, record.active_at, "stop"
     else:
-        seconds, since, what = record.lifetime.retention_s, record.stopped_at or record.active_at, "delete"
+        seconds, since, what = record.lifetime.retention_s, max(record.stopped_at or "", record.active_at), "delete"
     if seconds is None:
         return None
     moment = datetime.fromisoformat(since) + timedelta(seconds=seconds)
@@ -71,14 +76,14 @@ def deadline(record: WorkspaceRecord) -> tuple[str, str] | None:
 def _expired(record: WorkspaceRecord) -> bool:
     """Whether a stopped workspace has outlived its retention.
 
-    The wall clock can jump; within one boot the time since boot cannot, so there it decides.
+    The wall clock can jump; within one boot the time since boot cannot, so there it must agree.
     """
     due = deadline(record)
-    if due is None or due[0] != "delete" or record.stopped_uptime is None:
+    if due is None or due[0] != "delete" or record.stopped_uptime is None or record.lifetime.retention_s is None:
         return False
     boot, uptime = record.stopped_uptime
-    if boot == process.boot_id() and record.lifetime.retention_s is not None:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - uptime >= record.lifetime.retention_s
+    if boot == process.boot_id() and time.clock_gettime(time.CLOCK_BOOTTIME) - uptime < record.lifetime.retention_s:
+        return False
     return datetime.now(UTC) >= datetime.fromisoformat(due[1])
 
 
@@ -92,13 +97,18 @@ def reconcile(context: Context) -> Leftovers:
     found = Leftovers()
     for record, _ in context.store.unfinished():
         found = replace(found, workspaces=found.workspaces + _drop(context, record))
-    for record in context.store.all():
+    known = context.store.all()
+    if not known:  # nobody has used it yet, or somebody has lost the database
+        restored = _restore_missing(context)
+        found, known = replace(found, rebuilt=restored), context.store.all() if restored else []
+    for record in known:
         if _owner_gone(record):
             found = replace(found, workspaces=found.workspaces + _drop(context, record))
-        elif record.retired is not None:
+            continue
+        if record.retired is not None:
             found = replace(found, instances=found.instances + _finish(context, record))
-        elif record.instance is not None and not is_running(context, record):
-            _note_stopped(context, record)
+        if record.instance is not None and not is_running(context, record):
+            note_stopped(context, record)
         elif _expired(record):
             found = replace(found, expired=found.expired + _drop(context, record))
     return found
@@ -127,26 +137,35 @@ def _drop(context: Context, record: WorkspaceRecord) -> int:
         unfinished = any(each.id == record.id for each, _ in context.store.unfinished())
         if not unfinished and not _owner_gone(current) and not _expired(current):
             return 0
-        remove(context, current)
+        try:
+            remove(context, current)
+        except WorkspaceFailure:  # the kernel does not let go of a process: no reason to fail whatever was asked for
+            return 0
         return 1
 
 
 def _finish(context: Context, record: WorkspaceRecord) -> int:
-    with _free(context, record) as held:
-        if not held:
-            return 0
-        from sandlot.workspaces.states import finish_reset
-
-        finish_reset(context, context.store.find(record.id))
-        return 1
+    with contextlib.suppress(WorkspaceNotFound, WorkspaceFailure), _free(context, record) as held:
+        if held:
+            finish_reset(context, context.store.find(record.id))
+            return 1
+    return 0
 
 
-def _note_stopped(context: Context, record: WorkspaceRecord) -> None:
-    """It stopped by itself: idle for too long, killed, or the machine was restarted."""
+def note_stopped(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """The record, with the end of its instance noted in case it stopped by itself.
+
+    That is when it was idle for too long or killed, or the machine was restarted.
+    """
+    if record.instance is None or is_running(context, record):
+        return record
     with contextlib.suppress(WorkspaceNotFound), _free(context, record) as held:
         current = context.store.find(record.id)
         if held and current.instance is not None and not is_running(context, current):
-            context.store.save(stopped(current))
+            current = stopped(current)
+            context.store.save(current)
+        return current
+    return record
 
 
 def leftovers(context: Context) -> Leftovers:
@@ -158,7 +177,7 @@ def leftovers(context: Context) -> Leftovers:
     return Leftovers(
         workspaces=len(dropped) + sum(_owner_gone(record) for record in known.values()),
         instances=sum(record.retired is not None for record in known.values()),
-        folders=sum(1 for _ in _strays(context, known)),
+        folders=sum(1 for _ in _strays(context, known)) + sum(1 for _ in _dead_builds(context)),
         layers=len(private),
         trash=sum(1 for _ in context.paths.trash.iterdir()),
         expired=sum(_expired(record) for record in known.values()),
@@ -173,10 +192,27 @@ def _strays(context: Context, known: dict[str, WorkspaceRecord]) -> Iterator[tup
         if record is None:
             yield folder, own.lock
             continue
-        current = own.generation(record.generation).root.name
-        for entry in folder.iterdir():
-            if entry.name.startswith("g") and entry.name[1:].isdigit() and entry.name != current:
+        current = own.generation(record.generation).root
+        try:
+            entries = list(folder.iterdir())
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            if (own.is_generation(entry) and entry != current) or own.is_draft(entry):
                 yield entry, own.lock
+
+
+def _dead_builds(context: Context) -> Iterator[Path]:
+    """Half-made things that nobody is at work on any more."""
+    for entry in context.paths.building.iterdir():
+        if entry.is_dir():
+            with contextlib.suppress(OSError):
+                descriptor = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    yield entry
+                finally:
+                    os.close(descriptor)
 
 
 def repair(context: Context) -> Leftovers:
@@ -187,6 +223,7 @@ def repair(context: Context) -> Leftovers:
 
     rebuilt = 0
     try:
+        context.store.database.check()
         context.store.everything()
     except StateCorrupt:
         rebuilt = _rebuild(context)
@@ -201,10 +238,21 @@ def repair(context: Context) -> Leftovers:
             if held and any(folder == stray for stray, _ in _strays(context, known)):
                 move_to_trash(folder, context.paths)
                 folders += 1
-    folders += sweep_building(context.paths)
+    with contextlib.suppress(StateUnwritable):  # a killed caller's git is still writing there: then it is in the trash
+        folders += sweep_building(context.paths)
+    _renew_mirrors(context)
     layers = release_layers(context)
     trash = empty_trash(context, wait=True)
     return replace(found, folders=found.folders + folders, layers=layers, trash=trash)
+
+
+def _renew_mirrors(context: Context) -> None:
+    """Bring the records in the folders up to date: somebody may have been killed between the database and the file."""
+    for record in context.store.all():
+        own = context.paths.workspace(record.id)
+        with contextlib.suppress(WorkspaceNotFound), locks.try_exclusive(own.lock) as held:
+            if held:
+                context.store.mirror(context.store.find(record.id))
 
 
 def _rebuild(context: Context) -> int:
@@ -215,25 +263,32 @@ def _rebuild(context: Context) -> int:
         damaged = Path(f"{context.paths.database}{suffix}")
         if damaged.exists():
             os.replace(damaged, f"{context.paths.database}.damaged-{stamp}{suffix}")
-    return _restore_missing(context)
+    with context.bases.in_use():  # until all are back, nobody may think that a layer is not used
+        return _restore_missing(context)
 
 
 def _restore_missing(context: Context) -> int:
     """Insert the records of folders the database knows nothing of (it was lost, or is an older copy)."""
     known = {record.id for record in context.store.everything()}
-    count = 0
-    for folder in context.paths.workspaces.iterdir():
-        mirror = context.paths.workspace(folder.name).record
-        if folder.name in known or not mirror.is_file():
-            continue
-        try:
-            record = records.load_workspace(mirror.read_text())
-        except (OSError, StateCorrupt):
-            continue
-        if record.id == folder.name and context.paths.workspace(record.id).generation(record.generation).root.is_dir():
-            context.store.restore(record)
-            count += 1
-    return count
+    return sum(_restore(context, each.name) for each in context.paths.workspaces.iterdir() if each.name not in known)
+
+
+def _restore(context: Context, workspace_id: str) -> bool:
+    """Insert the record of one folder, if it has one and nobody is at work there."""
+    from sandlot.workspaces import records
+    from sandlot.workspaces.commands import recovered
+
+    own = context.paths.workspace(workspace_id)
+    if not own.record.is_file():
+        return False
+    with contextlib.suppress(OSError, StateCorrupt, WorkspaceNotFound), locks.try_exclusive(own.lock) as held:
+        record = records.load_workspace(own.record.read_text())
+        complete = record.id == workspace_id and own.generation(record.generation).root.is_dir()
+        if held and complete and all(each.id != workspace_id for each in context.store.everything()):
+            numbers = sorted(int(each.name) for each in own.commands.iterdir() if each.name.isdigit())
+            context.store.restore(record, [recovered(context, record, number) for number in numbers])
+            return True
+    return False
 
 
 def empty_trash(context: Context, *, wait: bool = False) -> int:
@@ -243,12 +298,16 @@ def empty_trash(context: Context, *, wait: bool = False) -> int:
     count = 0
     large = False
     for entry in list(context.paths.trash.iterdir()):
-        if wait or _small(entry):
-            with contextlib.suppress(OSError):
-                remove_tree(entry)
-                count += 1
-        else:
+        if not wait and not _small(entry):
             large = True
+            continue
+        for _ in range(TRASH_TRIES if wait else 1):
+            with contextlib.suppress(StateUnwritable):
+                remove_tree(entry)
+            if not os.path.lexists(entry):
+                count += 1
+                break
+            time.sleep(0.01)
     if large:
         argv = [sys.executable, "-c", _SWEEP, str(context.paths.trash)]
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -74,11 +74,12 @@ class Store:
                     raise WorkspaceNotFound(f"workspace {record.id} was deleted")
         except sqlite3.IntegrityError as error:
             raise self._taken(record) from error
-        self._mirror(record)
+        self.mirror(record)
 
-    def _mirror(self, record: WorkspaceRecord) -> None:
-        target = self._paths.workspace(record.id).record
-        temporary = target.with_name(f".record.{os.urandom(4).hex()}")
+    def mirror(self, record: WorkspaceRecord) -> None:
+        """Write the record into the workspace's folder. The caller holds its lock. Raises StateUnwritable."""
+        own = self._paths.workspace(record.id)
+        target, temporary = own.record, own.record_draft
         try:
             temporary.write_text(records.dump(record))
             os.replace(temporary, target)
@@ -111,6 +112,8 @@ class Store:
 
     def find(self, key: str) -> WorkspaceRecord:
         """The workspace with this id or name. Raises WorkspaceNotFound."""
+        if not key.isascii():  # names and ids are; and sqlite takes no bytes that are not UTF-8
+            raise WorkspaceNotFound(f"no workspace has the id or name {key!r}")
         rows = self.database.read(
             "SELECT record, active_at FROM workspaces WHERE (id = ? OR name = ?) AND phase = ?", (key, key, Phase.READY)
         )
@@ -171,14 +174,14 @@ class Store:
         """Note how a command ended; the first one to say so wins. Raises WorkspaceNotFound when it was deleted."""
         finished = replace(record, outcome=outcome)
         with self.database.write() as connection:
-            connection.execute(
+            changed = connection.execute(
                 "UPDATE commands SET finished = 1, record = ? WHERE workspace = ? AND number = ? AND finished = 0",
                 (records.dump(finished), workspace_id, record.number),
             )
             known = connection.execute("UPDATE workspaces SET active_at = ? WHERE id = ?", (now(), workspace_id))
             if known.rowcount == 0:
                 raise WorkspaceNotFound(f"workspace {workspace_id} was deleted")
-        return self.command(workspace_id, record.number)
+        return finished if changed.rowcount else self.command(workspace_id, record.number)
 
     def command(self, workspace_id: str, number: int) -> CommandRecord:
         """One entry of the history. Raises CommandNotFound."""

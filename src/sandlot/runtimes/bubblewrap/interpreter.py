@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sandlot import guest, process, wire
@@ -21,7 +22,7 @@ __all__ = ["INSIDE", "Staged", "stage"]
 
 INSIDE = "/run/sandlot/lib"
 """Where the staged code is shown inside."""
-_NEEDS = "import sys, _socket, _ctypes, select, struct, signal, zlib; assert sys.version_info >= (3, 9)"
+_NEEDS = "import sys, _socket, _ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
 _SYSTEM = ("/usr/bin/python3", "/usr/local/bin/python3")
 
 
@@ -39,6 +40,7 @@ class Staged:
         return [self.executable, "-I", "-S", "-E", "-B", "-c", code, str(listening), str(idle_s), str(leash)]
 
 
+@cache
 def _sources() -> list[tuple[str, Path]]:
     """(path below the staged package, source file) of everything the agent needs."""
     found = []

@@ -148,12 +148,18 @@ class Plan:
 
     def check(self) -> None:
         """Refuse a plan that makes anything below an agent-writable tree (CVE-2026-87766)."""
-        for tree in self.writable:
-            for point in self.points:
-                if point.startswith(tree + "/"):
+        for point in self.points:
+            if not point.startswith("/"):
+                raise StartFailed(f"the plan would create {point!r}, which is no absolute path")
+            place = "/" + os.path.normpath(point).lstrip("/")
+            for tree in self.writable:
+                if place.startswith(tree + "/"):
                     raise StartFailed(f"the plan would create {point} below {tree}, which the workspace can write")
 
     def encoded(self, extra: Iterable[str] = ()) -> bytes:
         """The options as ``--args`` reads them: through a descriptor, so that no process list shows them."""
         self.check()
-        return b"".join(os.fsencode(word) + b"\0" for word in (*self.options, *extra))
+        words = (*self.options, *extra)
+        if any("\0" in word for word in words):
+            raise StartFailed("a path of the plan holds a NUL character, which would end it")
+        return b"".join(os.fsencode(word) + b"\0" for word in words)

@@ -10,7 +10,6 @@ import json
 import os
 import select
 import socket
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +74,12 @@ class BubblewrapRuntime:
             leash_read, leash_write = descriptors.leash()
             etc = {name: descriptors.data(text) for name, text in ETC_FILES.items()}
             plan = _plan(request, staged, etc, devices.own_nodes(self._paths))
-            info_read, info_write = descriptors.pipe()
-            extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", str(info_write))
+            # A file, not a pipe: when we are killed, a pipe's SIGPIPE would end the monitor while the child still waits
+            # for it, and that child would wait for ever.
+            info = os.dup(descriptors.data(""))
+            stack.callback(os.close, info)
+            info_fd = str(descriptors.passed[-1])
+            extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", info_fd)
             arguments = descriptors.data(plan.encoded(extra))
             argv = [
                 str(self._prober.chosen.path), "--args", str(arguments), "--",
@@ -86,7 +89,7 @@ class BubblewrapRuntime:
             # The environment is empty: --clearenv would still leave it readable in /proc/1/environ.
             started = process.spawn_detached(argv, env={}, log=log, pass_fds=descriptors.passed)
             descriptors.close_passed()
-            instance = self._await(started, info_read, request, token)
+            instance = self._await(started, info, request, token)
             self._leashes[token] = os.dup(leash_write)  # not inheritable (PEP 446)
         return instance
 
@@ -105,14 +108,20 @@ class BubblewrapRuntime:
         """The running instance, once its agent has answered; everything is ended when it does not."""
         known = [identity for identity in (process.identify(started.pid),) if identity]
         try:
-            pid = _child_pid(info, started, time.monotonic() + START_S)
-            agent = process.identify(pid) if pid else None
-            if agent is None or not known:
-                raise StartFailed("bubblewrap could not start the workspace", details=_log_lines(request.log))
-            known.append(agent)
             with Channel(request.socket) as channel:
-                channel.call(messages.PING, timeout_s=START_S, answer=messages.PONG)
+                channel.send(messages.PING)
+                _first_word(channel, started, request.log)
+                if channel.receive(START_S) is None:
+                    raise StartFailed("bubblewrap could not start the workspace", details=_log_lines(request.log))
+            agent = process.identify(_child_pid(info))  # written before the child was let go, so before it answered
+            if agent is None or not known:
+                raise StartFailed("the workspace ended while it started", details=_log_lines(request.log))
         except BaseException as error:
+            for monitor in list(known):
+                with contextlib.suppress(StartFailed):
+                    agent = process.identify(_child_pid(info))
+                    known += [agent] if agent and agent.start_time >= monitor.start_time else []
+                known += process.session(monitor)  # a child that bubblewrap had not let go yet is still in it
             process.kill_and_wait(known)
             request.socket.unlink(missing_ok=True)
             if isinstance(error, WorkspaceFailure) and not isinstance(error, StartFailed):
@@ -187,13 +196,6 @@ class _Descriptors:
             self.passed.remove(descriptor)
             os.close(descriptor)
 
-    def pipe(self) -> tuple[int, int]:
-        """(our reading end, the child's writing end)."""
-        read, write = os.pipe()
-        self._stack.callback(os.close, read)
-        self._stack.callback(self._forget, write)
-        return read, self._own(write)
-
     def leash(self) -> tuple[int, int]:
         """(the child's reading end, our writing end): the agent ends when nobody holds the writing end."""
         read, write = os.pipe()
@@ -228,24 +230,30 @@ class _Descriptors:
         return self._own(descriptor)
 
 
-def _child_pid(info: int, started: subprocess.Popen[bytes], deadline: float) -> int | None:
-    """The agent's pid on the host, from --info-fd's JSON, which arrives in several writes."""
-    text = b""
-    poller = select.poll()
-    poller.register(info, select.POLLIN)
-    while time.monotonic() < deadline:
-        if not poller.poll(1000):
-            if started.poll() is not None:
-                return None
-            continue
-        data = os.read(info, 4096)
-        if not data:
-            return None
-        text += data
-        with contextlib.suppress(ValueError):
-            pid = json.loads(text).get("child-pid")
-            return pid if isinstance(pid, int) else None
-    return None
+def _first_word(channel: Channel, started: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the agent says something or hangs up. Raises StartFailed when bubblewrap ends before that."""
+    try:
+        monitor = os.pidfd_open(started.pid)
+    except ProcessLookupError as error:
+        raise StartFailed("bubblewrap could not start the workspace", details=_log_lines(log)) from error
+    try:
+        poller = select.poll()
+        poller.register(monitor, select.POLLIN)
+        poller.register(channel.fileno(), select.POLLIN)
+        ready = [descriptor for descriptor, _ in poller.poll(START_S * 1000)]
+    finally:
+        os.close(monitor)
+    if channel.fileno() not in ready:
+        what = "bubblewrap could not start the workspace" if ready else "the workspace's agent does not answer"
+        raise StartFailed(what, details=_log_lines(log))
+
+
+def _child_pid(info: int) -> int:
+    """The agent's pid on the host, as bubblewrap wrote it down."""
+    try:
+        return int(json.loads(os.pread(info, 4096, 0))["child-pid"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StartFailed("bubblewrap did not say what it started") from error
 
 
 def _log_lines(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,295 @@
+"""The SDK for asyncio: the same methods, awaited.
+
+::
+
+    async with AsyncSandlot() as sandlot, await sandlot.create(".") as workspace:
+        async with asyncio.timeout(60):
+            result = await workspace.exec(["pytest", "-q"])
+
+Each call runs the synchronous method in a thread; up to ``THREADS`` at once, more wait. A cancelled call has ended
+when CancelledError arrives: a command's whole tree is gone, a workspace that was being made is deleted, and anything
+else has been done completely (or never begun).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from sandlot.sdk import Files, Sandlot, Snapshots, Workspace
+from sandlot.workspaces.cancellation import Cancellation
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from sandlot.operations.described import WorkspaceInfo
+
+__all__ = ["AsyncFiles", "AsyncSandlot", "AsyncSnapshots", "AsyncWorkspace"]
+
+THREADS = 64
+"""How many calls of one AsyncSandlot run at the same time."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Sync = TypeVar("Sync")
+
+
+class _Threads:
+    """Where the synchronous calls run."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, "sandlot")
+
+    async def call(
+        self,
+        work: Callable[[], R],
+        *,
+        cancel: Callable[[], None] | None = None,
+        undo: Callable[[R], None] | None = None,
+    ) -> R:
+        """Run ``work`` in a thread. When we are cancelled: ``cancel`` it, wait for its end, ``undo`` its result."""
+        future = self._pool.submit(work)
+        waiter = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            if future.cancel():
+                raise  # it had not begun
+            if cancel is not None:
+                cancel()
+            await _ended(waiter)
+            if undo is not None and not waiter.cancelled() and waiter.exception() is None:
+                await _ended(asyncio.wrap_future(self._pool.submit(undo, waiter.result())))
+            raise
+
+    async def close(self) -> None:
+        """Wait for what runs."""
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Wait for it, however often we are cancelled meanwhile: leaving would leave its work behind."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled():
+        future.exception()  # looked at; the caller gets CancelledError
+
+
+class _Facade:
+    """An object of the SDK and the threads its methods run in."""
+
+    _inner: Any
+    _threads: _Threads
+
+
+def _awaited(
+    method: Callable[Concatenate[Sync, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The asynchronous twin of a method of the SDK, with its parameters and its documentation."""
+
+    @functools.wraps(method)
+    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return await self._threads.call(functools.partial(method, self._inner, *arguments, **named))
+
+    return twin
+
+
+def _cancellable(
+    method: Callable[Concatenate[Sync, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The same for a method that waits for a command: cancelled with its task. ``on_output`` is called in the loop."""
+
+    @functools.wraps(method)
+    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> R:
+        given = named.get("cancellation")
+        cancellation = given if isinstance(given, Cancellation) else Cancellation()
+        named["cancellation"] = cancellation
+        if named.get("on_output") is not None:
+            named["on_output"] = _in_loop(named["on_output"], cancellation)
+        return await self._threads.call(
+            functools.partial(method, self._inner, *arguments, **named), cancel=cancellation.cancel
+        )
+
+    return twin
+
+
+def _in_loop(sink: Any, cancellation: Cancellation) -> Callable[[str, bytes], None]:
+    """A sink for the command's thread that has the caller's sink called in the loop, one piece at a time.
+
+    Waiting for each piece keeps the memory bounded when the loop is slower than the command.
+    """
+    loop = asyncio.get_running_loop()
+
+    def put(stream: str, data: bytes) -> None:
+        async def take() -> None:
+            if not cancellation.cancelled:
+                sink(stream, data)
+
+        asyncio.run_coroutine_threadsafe(take(), loop).result()
+
+    return put
+
+
+def _making(
+    method: Callable[Concatenate[Sync, P], Workspace], *, undo: Callable[[Workspace], None] | None = None
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncWorkspace]]:
+    """The same for a method that answers with a workspace; a cancelled call deletes what it made."""
+
+    @functools.wraps(method)
+    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> AsyncWorkspace:
+        work = functools.partial(method, self._inner, *arguments, **named)
+        return AsyncWorkspace(await self._threads.call(work, undo=undo), self._threads)
+
+    return twin
+
+
+def _delete_all(workspaces: list[Workspace]) -> None:
+    for workspace in workspaces:
+        workspace.delete()
+
+
+class AsyncSandlot(_Facade):
+    """One user's workspaces. Use as an async context manager, or await ``close``."""
+
+    _inner: Sandlot
+
+    def __init__(self, state_dir: str | os.PathLike[str] | None = None) -> None:
+        """``state_dir``: keep everything below this folder, instead of the user's state folder."""
+        self._inner = Sandlot(state_dir)
+        self._threads = _Threads()
+
+    async def __aenter__(self) -> AsyncSandlot:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for calls that run, close what is open; workspaces go on."""
+        await self._threads.close()
+        self._inner.close()
+
+    create = _making(Sandlot.create, undo=Workspace.delete)
+    get = _making(Sandlot.get)
+    list = _awaited(Sandlot.list)
+    run = _cancellable(Sandlot.run)
+    bases = _awaited(Sandlot.bases)
+    prune_bases = _awaited(Sandlot.prune_bases)
+    doctor = _awaited(Sandlot.doctor)
+    repair = _awaited(Sandlot.repair)
+
+
+class AsyncFiles(_Facade):
+    """The files of one workspace; paths are below /workspace or absolute inside."""
+
+    _inner: Files
+
+    def __init__(self, inner: Files, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    list = _awaited(Files.list)
+    read = _awaited(Files.read)
+    write = _awaited(Files.write)
+    search = _awaited(Files.search)
+    move = _awaited(Files.move)
+    delete = _awaited(Files.delete)
+
+
+class AsyncSnapshots(_Facade):
+    """The saved states of one workspace."""
+
+    _inner: Snapshots
+
+    def __init__(self, inner: Snapshots, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    create = _awaited(Snapshots.create)
+    list = _awaited(Snapshots.list)
+    delete = _awaited(Snapshots.delete)
+
+
+class AsyncWorkspace(_Facade):
+    """One workspace. In an ``async with`` statement it is deleted at the end if this object made it."""
+
+    _inner: Workspace
+
+    def __init__(self, inner: Workspace, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"<AsyncWorkspace {self._inner.info.name or self._inner.id}>"
+
+    async def __aenter__(self) -> AsyncWorkspace:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._threads.call(functools.partial(self._inner.__exit__, kind, error, trace))
+
+    @property
+    def info(self) -> WorkspaceInfo:
+        """Its facts as of the last call that answered with them; ``status`` asks anew."""
+        return self._inner.info
+
+    @property
+    def id(self) -> str:
+        """Its handle; unguessable, and never used again."""
+        return self._inner.id
+
+    @property
+    def name(self) -> str | None:
+        """Its name, if it has one."""
+        return self._inner.name
+
+    @property
+    def base(self) -> str | None:
+        """Id of the base it was made from, when this object made it."""
+        return self._inner.base
+
+    @property
+    def files(self) -> AsyncFiles:
+        """Its files."""
+        return AsyncFiles(self._inner.files, self._threads)
+
+    @property
+    def snapshots(self) -> AsyncSnapshots:
+        """Its saved states."""
+        return AsyncSnapshots(self._inner.snapshots, self._threads)
+
+    exec = _cancellable(Workspace.exec)
+    wait = _cancellable(Workspace.wait)
+    kill = _awaited(Workspace.kill)
+    logs = _awaited(Workspace.logs)
+    patch = _awaited(Workspace.patch)
+    diff = _awaited(Workspace.diff)
+    apply = _awaited(Workspace.apply)
+    export = _awaited(Workspace.export)
+    sync_push = _awaited(Workspace.sync_push)
+    summary = _awaited(Workspace.summary)
+    status = _awaited(Workspace.status)
+    update = _awaited(Workspace.update)
+    reset = _awaited(Workspace.reset)
+    start = _awaited(Workspace.start)
+    stop = _awaited(Workspace.stop)
+    delete = _awaited(Workspace.delete)
+
+    async def fork(
+        self, *, name: str | None = None, count: int = 1, labels: Mapping[str, str] | None = None
+    ) -> list[AsyncWorkspace]:
+        """New workspaces from the present state."""
+        work = functools.partial(self._inner.fork, name=name, count=count, labels=labels)
+        return [AsyncWorkspace(made, self._threads) for made in await self._threads.call(work, undo=_delete_all)]

@@ -1,0 +1,103 @@
+"""The words before a command: what groups there are, their help, and what somebody may have meant."""
+
+from __future__ import annotations
+
+import os
+from typing import IO
+
+from sandlot.errors import UsageError
+from sandlot.operations.catalog import BY_COMMAND, load
+
+__all__ = ["EXTRA", "GROUPS", "find", "print_help", "unknown"]
+
+Path = tuple[str, ...]
+
+GROUPS: dict[Path, str] = {
+    (): "a disposable, isolated workspace for every coding agent",
+    ("workspace",): "make, use and delete workspaces",
+    ("workspace", "file"): "read and change files in a workspace",
+    ("workspace", "patch"): "apply patches in a workspace",
+    ("workspace", "snapshot"): "save and list states of a workspace",
+    ("workspace", "sync"): "bring later host changes in",
+    ("base",): "the shared trees workspaces start from",
+}
+EXTRA: dict[Path, str] = {
+    ("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
+    ("completion",): "Print the shell code that completes sandlot's commands.",
+}
+TOUR = (
+    "sandlot demo",
+    "sandlot workspace create . --name fix-123",
+    "sandlot workspace exec fix-123 -- pytest -q",
+    "sandlot workspace diff fix-123",
+    "sandlot workspace delete fix-123",
+)
+WIDEST = 110
+NARROW = 60
+
+
+def find(words: list[str]) -> tuple[str | None, list[str], Path]:
+    """(operation, the words behind its name, the group they stand in). ``--json`` may stand first."""
+    leading = []
+    while words and words[0] == "--json":
+        leading.append(words[0])
+        words = words[1:]
+    group: Path = ()
+    for at, word in enumerate(words):
+        here = (*words[:at], word)
+        if here in BY_COMMAND:
+            return BY_COMMAND[here], [*words[at + 1 :], *leading], here
+        if here not in GROUPS:
+            break
+        group = here
+    return None, words[len(group) :], group
+
+
+def unknown(group: Path, word: str) -> UsageError:
+    """What to say about a word that is no command here."""
+    from difflib import get_close_matches
+
+    commands = [*BY_COMMAND, *EXTRA]
+    below = sorted({path[len(group)] for path in commands if path[: len(group)] == group and len(path) > len(group)})
+    prefix = " ".join(("sandlot", *group))
+    if close := get_close_matches(word, below, 1, 0.7):
+        hint = f"did you mean {prefix} {close[0]}?"
+    elif meant := [path for path in commands if path[-1] == word]:  # "sandlot exec", "sandlot workspace read"
+        hint = f"did you mean sandlot {' '.join(meant[0])}?"
+    else:
+        hint = f"{prefix} --help"
+    return UsageError(f"unknown {'option' if word.startswith('-') else 'command'} {word!r}", hint=hint)
+
+
+def print_help(group: Path, out: IO[str]) -> None:
+    """The commands of a group, wrapped to the width of the terminal, with examples."""
+    import textwrap
+
+    prefix = " ".join(("sandlot", *group))
+    paths = [path for path in (*BY_COMMAND, *EXTRA) if path[: len(group)] == group]
+    rows = [(" ".join(path[len(group) :]), EXTRA.get(path) or load(BY_COMMAND[path]).summary) for path in paths]
+    width = min(WIDEST, columns())
+    lines = [*textwrap.wrap(f"{prefix}: {GROUPS[group]}", width), "", f"usage: {prefix} COMMAND [OPTION...]", ""]
+    indent = 4 if width < NARROW else max(len(name) for name, _ in rows) + 4
+    for name, summary in rows:
+        text = textwrap.wrap(summary, max(20, width - indent))
+        if width < NARROW:
+            lines.append(f"  {name}")
+        else:
+            lines.append(f"  {name}".ljust(indent) + text.pop(0))
+        lines += [" " * indent + line for line in text]
+    examples = TOUR if not group else tuple(load(BY_COMMAND[path]).examples[0] for path in paths[:5])
+    lines += ["", "examples:", *(f"  {line}" for line in examples)]
+    lines += ["", f"{prefix} COMMAND --help says more, with examples"]
+    print("\n".join(lines), file=out)
+
+
+def columns() -> int:
+    """Width of the terminal; 80 where there is none."""
+    named = os.environ.get("COLUMNS", "")
+    if named.isdecimal() and int(named) > 0:
+        return int(named)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
