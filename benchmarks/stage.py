@@ -13,19 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.timing import Contender
-from benchmarks.trees import Project, git
+from benchmarks.trees import Project, git, grow
 from sandlot import process
 from sandlot.bases.trees import remove_tree
 from sandlot.runtimes.bubblewrap import binary
 from sandlot.sdk import Sandlot, Workspace
 
-__all__ = ["Stage", "bubblewrap", "delete_all"]
+__all__ = ["Stage", "bubblewrap", "delete_all", "set_up"]
 
 _ISOLATE = [
     "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL",
     "--new-session", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
 ]  # fmt: skip
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+def set_up(sandlot: Sandlot, folder: Path, files: int) -> Stage:
+    """A stage with a project of ``files`` files in ``folder``, which is empty."""
+    project = grow(folder / "project", files)
+    twin, plain = folder / "twin", folder / "plain"
+    git(folder, "clone", "--quiet", "--local", os.fspath(project.root), os.fspath(twin))
+    shutil.copytree(project.root, plain, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    with sandlot.create(plain), sandlot.create(project.root) as first:
+        base = str(first.base)
+    git(twin, "update-index", "--refresh")
+    return Stage(sandlot, project, folder, base, project.at(twin), plain)
 
 
 def delete_all(sandlot: Sandlot) -> None:
@@ -36,13 +48,21 @@ def delete_all(sandlot: Sandlot) -> None:
 
 @dataclass(slots=True)
 class Stage:
-    """One project, and a state folder on the same file system."""
+    """One project, and a state folder on the same file system.
+
+    What the contenders leave behind stays until the end of the run: removing thousands of files right before another
+    contender makes some would slow that one down.
+    """
 
     sandlot: Sandlot
     project: Project
     folder: Path
     base: str
     """The project's base, cached."""
+    twin: Project
+    """A git clone of the project: what a user would work in instead. Clean between contests."""
+    plain: Path
+    """The project's files without git."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -59,17 +79,6 @@ class Stage:
         with self.sandlot.create(f"base:{self.base}") as made:
             yield made
 
-    @contextlib.contextmanager
-    def clone(self) -> Iterator[Project]:
-        """A git clone of the project that is gone afterwards; its index needs no rehashing."""
-        target = self.fresh()
-        git(self.folder, "clone", "--quiet", "--local", os.fspath(self.source), os.fspath(target))
-        git(target, "update-index", "--refresh")
-        try:
-            yield self.project.at(target)
-        finally:
-            shutil.rmtree(target)
-
     def change(self, workspace: Workspace) -> None:
         """Append a line to the ten files, inside."""
         names = " ".join(shlex.quote(name) for name in self.project.ten)
@@ -78,36 +87,26 @@ class Stage:
             raise RuntimeError(result.stderr.text)
 
     def worktree_add(self) -> Contender:
-        """``git worktree add``, and its removal untimed."""
+        """``git worktree add``."""
 
-        def go(target: Path) -> Path:
+        def go(target: Path) -> None:
             git(self.source, "worktree", "add", "--quiet", "--detach", os.fspath(target))
-            return target
 
-        def after(target: Path) -> None:
-            git(self.source, "worktree", "remove", "--force", os.fspath(target))
-
-        return Contender("git worktree add", go, self.fresh, after)
+        return Contender("git worktree add", go, self.fresh)
 
     def clone_local(self) -> Contender:
-        """``git clone --local``, and its removal untimed."""
+        """``git clone --local``."""
 
-        def go(target: Path) -> Path:
+        def go(target: Path) -> None:
             git(self.folder, "clone", "--quiet", "--local", os.fspath(self.source), os.fspath(target))
-            return target
 
-        return Contender("git clone --local", go, self.fresh, shutil.rmtree)
+        return Contender("git clone --local", go, self.fresh)
 
     def copy_all(self) -> Contender:
-        """``cp -a``, and its removal untimed."""
+        """``cp -a``."""
+        return Contender("cp -a", lambda target: process.run(["cp", "-a", self.source, target]), self.fresh)
 
-        def go(target: Path) -> Path:
-            process.run(["cp", "-a", self.source, target])
-            return target
-
-        return Contender("cp -a", go, self.fresh, shutil.rmtree)
-
-    def plain(self, name: str, command: Sequence[str]) -> Contender:
+    def bare(self, name: str, command: Sequence[str]) -> Contender:
         """A command in a bare bubblewrap with the namespaces and the overlay of a workspace; no seccomp, no agent."""
 
         def before() -> Path:
@@ -127,8 +126,8 @@ class Stage:
     def floors(self) -> tuple[Contender, Contender]:
         """What any start in a new sandbox costs: the bare minimum, and with a Python in it."""
         return (
-            self.plain("plain bwrap true", ["true"]),
-            self.plain("plain bwrap python3 -c pass", ["python3", "-I", "-S", "-E", "-c", "pass"]),
+            self.bare("plain bwrap true", ["true"]),
+            self.bare("plain bwrap python3 -c pass", ["python3", "-I", "-S", "-E", "-c", "pass"]),
         )
 
 

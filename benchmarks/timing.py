@@ -86,7 +86,7 @@ class Plan:
 
     rounds: int
     contender_s: float
-    """Who has used up this much time, preparation included, takes no further part (after two rounds)."""
+    """Who has used up this much time, preparation included, takes no further part."""
     end: float = field(default=float("inf"))
     """Monotonic time after which no further round is begun."""
 
@@ -102,7 +102,7 @@ def run_contest(contest: Contest, plan: Plan) -> Outcome:
     for number in range(plan.rounds + 1):
         for each in contest.contenders:
             taken = times[each.name]
-            if taken and (plan.over or (used[each.name] > plan.contender_s and len(taken) > 1)):
+            if taken and (plan.over or used[each.name] > plan.contender_s):
                 continue
             begun = time.monotonic()
             taken.append(_once(each))

@@ -41,6 +41,11 @@ class Project:
     files: tuple[str, ...]
 
     @property
+    def count(self) -> int:
+        """Files in the tree: those, and ``.gitignore``."""
+        return len(self.files) + 1
+
+    @property
     def ten(self) -> tuple[str, ...]:
         """Ten files spread over the tree (fewer in a smaller tree)."""
         step = max(1, len(self.files) // 10)

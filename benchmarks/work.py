@@ -65,16 +65,17 @@ def read(stage: Stage) -> Iterator[Contest]:
             (
                 Contender("sandlot", lambda _: workspace.files.read(name)),
                 Contender("open on the host", lambda _: (stage.source / name).read_text()),
-                stage.plain("plain bwrap cat", ["cat", name]),
+                stage.bare("plain bwrap cat", ["cat", name]),
             ),
         )
 
 
 def diff(stage: Stage) -> Iterator[Contest]:
     """Ten changed files, as a patch, and merely found."""
-    with stage.workspace() as workspace, stage.clone() as clone:
+    twin = stage.twin
+    with stage.workspace() as workspace:
         stage.change(workspace)
-        change_ten(clone)
+        change_ten(twin)
         context = stage.sandlot._context
         record = context.store.find(workspace.id)
         old = area_layers(context.paths, record.baseline, "workspace")
@@ -83,7 +84,7 @@ def diff(stage: Stage) -> Iterator[Contest]:
             "diff, ten changed files",
             (
                 Contender("sandlot", lambda _: workspace.diff()),
-                Contender("git diff", lambda _: git(clone.root, "diff")),
+                Contender("git diff", lambda _: git(twin.root, "diff")),
             ),
             Goal(30),
         )
@@ -91,16 +92,18 @@ def diff(stage: Stage) -> Iterator[Contest]:
             "find ten changed files",
             (
                 Contender("sandlot (in the process)", lambda _: changed_paths(old, new)),
-                Contender("git status", lambda _: git(clone.root, "status", "--porcelain")),
+                Contender("git status", lambda _: git(twin.root, "status", "--porcelain")),
             ),
             Goal(0.6, 0.3),
         )
+        git(twin.root, "reset", "--hard", "--quiet")
 
 
 def snapshot(stage: Stage) -> Iterator[Contest]:
     """Ten changed files, while the workspace runs."""
     numbers = itertools.count()
-    with stage.workspace() as workspace, stage.clone() as clone:
+    twin = stage.twin
+    with stage.workspace() as workspace:
         stage.change(workspace)
 
         def save(_: object) -> str:
@@ -109,14 +112,14 @@ def snapshot(stage: Stage) -> Iterator[Contest]:
             return name
 
         def commit(_: object) -> None:
-            git(clone.root, "add", "--all")
-            git(clone.root, "commit", "--quiet", "--message", "saved")
+            git(twin.root, "add", "--all")
+            git(twin.root, "commit", "--quiet", "--message", "saved")
 
         yield Contest(
             "snapshot, ten changed files",
             (
                 Contender("sandlot", save, after=workspace.snapshots.delete),
-                Contender("git add --all && git commit", commit, lambda: change_ten(clone)),
+                Contender("git add --all && git commit", commit, lambda: change_ten(twin)),
             ),
             Goal(8, 4),
         )

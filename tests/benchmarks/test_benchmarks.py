@@ -76,7 +76,7 @@ def test_contenders_take_turns_and_only_go_is_timed() -> None:
 def test_who_has_used_up_his_time_takes_no_further_part() -> None:
     contest = Contest("slow", (Contender("a", lambda _: None),))
     outcome = run_contest(contest, Plan(rounds=9, contender_s=0))
-    assert len(outcome.ours.times_ms) == 2
+    assert len(outcome.ours.times_ms) == 1
 
 
 def test_nothing_goes_on_after_the_end() -> None:
@@ -97,6 +97,6 @@ def test_the_tree_is_the_same_every_time(state_dir: Path, count: int) -> None:
     first, second = grow(state_dir / "a", count), grow(state_dir / "b", count)
     assert first.files == second.files
     assert len(first.files) + 1 == count
-    heads = [(project.root / ".git/refs/heads/main").read_text() for project in (first, second)]
+    heads = [(project.root / ".git/packed-refs").read_text() for project in (first, second)]
     assert heads[0] == heads[1]
     assert all(1500 < (first.root / name).stat().st_size < 4500 for name in first.files)

@@ -91,8 +91,10 @@ def build_tree(
             else:
                 delta = {**writer.rows, **dict.fromkeys(changes.gone, GONE)}
                 draft = draft_layer(folder, "delta", delta, writer.written)
-                manifest.apply(old, delta)
-                return Tree((*last.layers, draft.layer), old, (draft,), frozenset(writer.drifted))
+                if draft.layer not in last.layers:  # a file got an old content and time back: overlays take none twice
+                    manifest.apply(old, delta)
+                    return Tree((*last.layers, draft.layer), old, (draft,), frozenset(writer.drifted))
+                remove_tree(folder)
     writer = _write(folder, root, source, scan.entries, (), progress)
     draft = draft_layer(folder, "tree", writer.rows, writer.written)
     return Tree((draft.layer,), writer.rows, (draft,), frozenset(writer.drifted))

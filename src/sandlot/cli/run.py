@@ -47,7 +47,7 @@ def _execute(operation: Operation[Any, Any], parsed: argparse.Namespace, command
         stack.callback(context.close)
         output = None
         if operation.streams and not parsed.json and not getattr(parsed, "background", False):
-            output = _output(stack)
+            output = _output(stack, judged=operation.name == "diff")
         caller = Caller(
             progress=_progress(stack, operation),
             output=output,
@@ -71,8 +71,8 @@ def _execute(operation: Operation[Any, Any], parsed: argparse.Namespace, command
     return int(result.exit_status) if operation.passes_exit_code else words.exit_status(operation, result)
 
 
-def _output(stack: contextlib.ExitStack) -> Callable[[str, bytes], None]:
-    writers = {"stdout": ByteWriter(sys.stdout), "stderr": ByteWriter(sys.stderr)}
+def _output(stack: contextlib.ExitStack, *, judged: bool) -> Callable[[str, bytes], None]:
+    writers = {"stdout": ByteWriter(sys.stdout, judged=judged), "stderr": ByteWriter(sys.stderr)}
     for writer in writers.values():
         stack.callback(writer.finish)
     return lambda stream, data: writers[stream].write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -12,8 +13,11 @@ __all__ = ["ByteWriter", "shown", "table"]
 
 # Colours and bold are let through; everything else that starts with ESC, and C1 controls, can move the cursor, rename
 # the window, or fill the clipboard.
-_UNSAFE = re.compile(rb"\x1b(?!\[[0-9;]*m)|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f]")
-_INCOMPLETE = re.compile(rb"(?:\x1b(?:\[[0-9;]*)?|\xc2)$")
+_UNSAFE = re.compile("\x1b(?!\\[[0-9;]*m)|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+# A patch is read to be judged: it may not overwrite itself, hide in a colour, or run backwards. Even the CR of a CRLF
+# is shown, as ^M.
+_UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_INCOMPLETE = re.compile("\x1b(?:\\[[0-9;]*)?$")
 
 
 def shown(text: str) -> str:
@@ -23,40 +27,45 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text)
 
 
-def _escape(found: re.Match[bytes]) -> bytes:
-    data = found[0]
-    if len(data) == 2:
-        return b"\\x%02x" % data[1]
-    return b"^" + bytes([data[0] ^ 0x40])
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x80:
+        return "^" + chr(code ^ 0x40)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class ByteWriter:
     """Writes bytes from inside to one of our streams: as they are into a file or pipe, made safe on a terminal."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, judged: bool = False) -> None:
+        """``judged``: what is written is a text to be read, not the output of a program."""
         stream.flush()
         self._out = stream.buffer  # type: ignore[attr-defined]  # text streams of the interpreter have one
         self._filter = stream.isatty()
-        self._held = b""
+        self._unsafe = _UNREADABLE if judged else _UNSAFE
+        # A byte that is not UTF-8 may be a C1 control to a terminal that does not speak it.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._held = ""
 
     def write(self, data: bytes) -> None:
         """Write and flush."""
         if self._filter:
-            data = self._held + data
-            tail = _INCOMPLETE.search(data)
-            self._held = data[tail.start() :] if tail and len(data) - tail.start() < 64 else b""
-            if self._held:
-                data = data[: -len(self._held)]
-            data = _UNSAFE.sub(_escape, data)
+            text = self._held + self._decoder.decode(data)
+            tail = _INCOMPLETE.search(text)
+            self._held = text[tail.start() :] if tail and len(text) - tail.start() < 64 else ""
+            data = self._safe(text[: len(text) - len(self._held)])
         self._out.write(data)
         self._out.flush()
 
     def finish(self) -> None:
         """Write what was held back because it might have been the beginning of something harmless."""
-        held, self._held = self._held, b""
+        held, self._held = self._held + self._decoder.decode(b"", final=True), ""
         if held:
-            self._out.write(_UNSAFE.sub(_escape, held))
+            self._out.write(self._safe(held))
             self._out.flush()
+
+    def _safe(self, text: str) -> bytes:
+        return self._unsafe.sub(_escape, text).encode()
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -14,7 +14,7 @@ from sandlot.errors import UsageError
 from sandlot.operations.operation import Argument, Operation
 from sandlot.settings import duration, size
 
-__all__ = ["Parser", "add_arguments", "build", "exit_status", "request_of", "takes_command"]
+__all__ = ["Formatter", "Parser", "add_arguments", "build", "exit_status", "request_of", "takes_command"]
 
 ID_ONLY = frozenset({"workspace_create", "workspace_fork", "workspace_list"})
 _METAVARS = {"duration": "DURATION", "size": "SIZE"}
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         return self.parse_intermixed_args(args, namespace)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class Formatter(argparse.RawDescriptionHelpFormatter):
     """Examples as they are written, the summary wrapped."""
 
     def __init__(self, prog: str, **options: Any) -> None:
@@ -74,7 +74,7 @@ def build(operation: Operation[Any, Any], *, prog: str = "sandlot") -> Parser:
         prog=" ".join((prog, *operation.command)),
         description=operation.summary,
         epilog="examples:\n" + "\n".join(f"  {line}" for line in operation.examples) if operation.examples else None,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.takes_command = takes_command(operation)

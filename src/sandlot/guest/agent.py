@@ -45,11 +45,12 @@ class Connection:
 class Command:
     """A worker that runs a numbered command."""
 
-    __slots__ = ("control", "number", "pid", "running")
+    __slots__ = ("control", "leader", "number", "pid", "running")
 
     def __init__(self, number: int, pid: int, control: "_socket.socket") -> None:
         self.number = number
         self.pid = pid
+        self.leader = 0
         self.control = control
         self.running = True
 
@@ -251,15 +252,22 @@ class Agent:
             os._exit(status)
 
     def _heard(self, command: Command) -> None:
-        """A worker says that its command has ended (one byte), or is gone itself (end of stream)."""
+        """A worker says what it started (pid and dot), that it has ended (a letter), or is gone (end of stream)."""
         try:
             data = command.control.recv(16)
         except BlockingIOError:
             return
         except OSError:
             data = b""
+        leader, dot, rest = data.rpartition(b".")
+        if dot:
+            command.leader = int(leader)
+            if not rest:
+                return
         if command.running:
             command.running = False
+            if not data:  # killed: nobody would see how its command ends, so that must not go on
+                tree.kill_session(command.leader)
             self.active = time.monotonic()
             for connection in [each for each in self.connections.values() if each.waits_for == command.number]:
                 self._answer(connection, messages.RESULT, [b"ended"])

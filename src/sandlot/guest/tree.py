@@ -89,6 +89,21 @@ def kill_descendants(root: int, deadline: float) -> int:
         time.sleep(0.001)
 
 
+def kill_session(leader: int) -> None:
+    """SIGKILL every process of a session and all that descends from them, until none is left (0: nothing)."""
+    for _ in range(PASSES if leader else 0):
+        left = []
+        for pid, (_, state) in processes().items():
+            try:
+                member = pid > 1 and state not in "ZX" and os.getsid(pid) == leader
+            except ProcessLookupError:
+                continue
+            left += [pid, *descendants(pid)] if member else []
+        if not left:
+            return
+        send(left, signal.SIGKILL)
+
+
 class Freeze:
     """All processes of the namespace stopped, except PID 1, which is the caller."""
 

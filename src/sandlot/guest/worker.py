@@ -171,6 +171,7 @@ class Supervisor:
         except OSError as error:
             self._not_started(error)
             return
+        self.control.send(b"%d." % self.pid)
         self._send(messages.STARTED, [b"%d" % self.pid])
         if self.detached:
             self._detach()
