@@ -439,14 +439,19 @@ class Workspace:
         result: patch_apply.Result = self.call("patch_apply", caller=caller, patch=text, strip=strip, check=check)
         return result
 
-    def diff(self, *paths: str, to: str = "baseline", stat: bool = False, max_bytes: int = 16 << 20) -> diff.Result:
-        """What changed since the baseline or a snapshot."""
-        result: diff.Result = self.call("diff", paths=paths, to=to, stat=stat, max_bytes=max_bytes)
+    def diff(
+        self, *paths: str, to: str = "baseline", stat: bool = False, include_ignored: bool = False,
+        max_bytes: int = 16 << 20,
+    ) -> diff.Result:  # fmt: skip
+        """What changed since the baseline or a snapshot; new files that git ignores only with ``include_ignored``."""
+        result: diff.Result = self.call(
+            "diff", paths=paths, to=to, stat=stat, include_ignored=include_ignored, max_bytes=max_bytes
+        )
         return result
 
     def apply(
         self, *paths: str, to: str = "baseline", target: str | os.PathLike[str] | None = None, yes: bool = False,
-        allow_escaping_links: bool = False,
+        include_ignored: bool = False, allow_escaping_links: bool = False,
     ) -> apply.Result:  # fmt: skip
         """Bring the changes since the baseline, or the snapshot ``to``, to the host folder the workspace came from.
 
@@ -454,7 +459,7 @@ class Workspace:
         """
         result: apply.Result = self.call(
             "workspace_apply", paths=paths, to=to, target=None if target is None else os.fspath(target), yes=yes,
-            allow_escaping_links=allow_escaping_links,
+            include_ignored=include_ignored, allow_escaping_links=allow_escaping_links,
         )  # fmt: skip
         return result
 

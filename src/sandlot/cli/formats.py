@@ -179,8 +179,16 @@ def _changes(result: Any, out: Any = None) -> None:
     print(f"{len(result.files)} files changed, +{result.additions} -{result.deletions}", file=out or sys.stdout)
 
 
+def _ignored(result: Any) -> None:
+    if result.ignored:
+        print(
+            f"{result.ignored} new files that git ignores are left out (--include-ignored shows them)", file=sys.stderr
+        )
+
+
 def _diff(request: Any, result: Any) -> None:
     """The patch has gone to stdout, ready for git apply; nothing else may."""
+    _ignored(result)
     if request.stat:
         _changes(result)
         return
@@ -196,6 +204,7 @@ def _diff(request: Any, result: Any) -> None:
 
 def _applied(result: Any) -> None:
     _changes(result)
+    _ignored(result)
     if result.applied:
         print(f"applied to {shown(result.target)}", file=sys.stderr)
     elif result.files:

@@ -24,6 +24,7 @@ class Request(OneWorkspace):
         "host folder to change [default: where the workspace came from]", default=None, host_path=True, metavar="DIR"
     )
     paths: tuple[str, ...] = argument("only these files and folders", default=(), positional=True, metavar="PATH")
+    include_ignored: bool = argument("also new files that git ignores", default=False)
     to: str = argument("changes since the baseline or this snapshot", default="baseline", metavar="SNAPSHOT")
     yes: bool = argument("really change the host; without it only say what would change", default=False, short="y")
     allow_escaping_links: bool = argument("also make symlinks that lead out of the target", default=False)
@@ -38,6 +39,8 @@ class Result:
     files: tuple[FileChange, ...]
     additions: int
     deletions: int
+    ignored: int = 0
+    """New files that stay behind because git ignores them."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -48,10 +51,10 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         if record.origin.kind not in (OriginKind.GIT, OriginKind.FOLDER) or not os.path.isdir(record.origin.location):
             raise UsageError("this workspace did not come from a folder of the host", hint="name one with --target DIR")
         target = record.origin.location
-    found = changes.compare(context, record, request.to, paths=request.paths)
+    found = changes.compare(context, record, request.to, paths=request.paths, include_ignored=request.include_ignored)
     patch = found.patch
     if patch is None or not found.changes.files:
-        return Result(target, False, (), 0, 0)
+        return Result(target, False, (), 0, 0, found.ignored)
     try:
         omitted = [f"{change.path!a}: {change.omitted}" for change in found.changes.files if change.omitted]
         if omitted:
@@ -71,7 +74,8 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         patch.unlink(missing_ok=True)
     if request.yes:
         context.store.add_event(record.id, "apply", f"{len(found.changes.files)} files to {target}")
-    return Result(target, request.yes, found.changes.files, found.changes.additions, found.changes.deletions)
+    done = found.changes
+    return Result(target, request.yes, done.files, done.additions, done.deletions, found.ignored)
 
 
 OPERATION = Operation(

@@ -24,6 +24,7 @@ class Request(OneWorkspace):
 
     paths: tuple[str, ...] = argument("only these files and folders", default=(), positional=True, metavar="PATH")
     to: str = argument("compare with the baseline or a snapshot", default="baseline", metavar="SNAPSHOT")
+    include_ignored: bool = argument("also new files that git ignores", default=False)
     stat: bool = argument("files and line counts only, no patch", default=False)
     max_bytes: int | None = argument(
         "most bytes of patch in the answer [default: 64K, or all when printed]", default=None, kind="size"
@@ -47,6 +48,8 @@ class Result:
     handle: str | None = None
     """Set when ``patch`` is not all of it: ask again with this and ``next_offset``."""
     next_offset: int | None = None
+    ignored: int = 0
+    """New files that were left out because git ignores them."""
 
 
 def run(context: Context, request: Request, caller: Caller) -> Result:
@@ -54,15 +57,24 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     record = context.store.find(request.workspace)
     if request.handle is not None:
         path = changes.saved_patch(context, record, request.handle)
-        return _answer(TreeChanges(()), path, request, caller)
+        return _answer(changes.Compared(TreeChanges(()), path), path, request, caller)
     if request.offset:
         raise UsageError("an offset needs a handle", hint="take both from the answer that was cut off")
-    found = changes.compare(context, record, request.to, paths=request.paths, patch=not request.stat)
+    found = changes.compare(
+        context,
+        record,
+        request.to,
+        paths=request.paths,
+        patch=not request.stat,
+        include_ignored=request.include_ignored,
+    )
     if found.patch is None:
-        return Result(found.changes.files, found.changes.additions, found.changes.deletions, "", 0)
+        return Result(
+            found.changes.files, found.changes.additions, found.changes.deletions, "", 0, ignored=found.ignored
+        )
     keep = False
     try:
-        result = _answer(found.changes, found.patch, request, caller)
+        result = _answer(found, found.patch, request, caller)
         keep = result.handle is not None
     finally:
         if not keep:
@@ -70,19 +82,20 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     return result
 
 
-def _answer(found: TreeChanges, path: Path, request: Request, caller: Caller) -> Result:
+def _answer(found: changes.Compared, path: Path, request: Request, caller: Caller) -> Result:
     parts: list[bytes] = []
     sink = caller.output
     limit = request.max_bytes if request.max_bytes is not None or sink else ANSWER_BYTES
     end, size = _page(path, request.offset, limit, parts.append if sink is None else lambda data: sink("stdout", data))
     return Result(
-        found.files,
-        found.additions,
-        found.deletions,
+        found.changes.files,
+        found.changes.additions,
+        found.changes.deletions,
         os.fsdecode(b"".join(parts)),
         size,
         path.name if end < size else None,
         end if end < size else None,
+        found.ignored,
     )
 
 

@@ -56,10 +56,13 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     commands.refresh(context, record)
     info = describe(context, record)
     ran = tuple(context.store.commands(record.id, after=record.reset_from))
-    found = changes.compare(context, record, "baseline", patch=False).changes
+    compared = changes.compare(context, record, "baseline", patch=False)
+    found = compared.changes
     events = tuple(Event(*event) for event in context.store.events(record.id, record.reset_at or ""))
     questions = tuple(_questions(context, record, ran, found.files))
     text = _render(info, record, ran, found.files, found.additions, found.deletions, events, questions)
+    if compared.ignored:
+        text += f"\n{compared.ignored} new files that git ignores are left out\n"
     return Result(info, ran, found.files, found.additions, found.deletions, events, questions, text)
 
 

@@ -16,6 +16,7 @@ from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.workspaces import difference
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.ignoring import ignored_additions
 from sandlot.workspaces.lifecycle import storage_of, touch
 from sandlot.workspaces.states import layers_of
 
@@ -31,6 +32,8 @@ class Compared:
 
     changes: TreeChanges
     patch: Path | None
+    ignored: int = 0
+    """New files left out because git ignores them."""
 
 
 def inside(text: str) -> bytes:
@@ -44,9 +47,18 @@ def inside(text: str) -> bytes:
 
 
 def compare(
-    context: Context, record: WorkspaceRecord, state: str, *, paths: Sequence[str] = (), patch: bool = True
+    context: Context,
+    record: WorkspaceRecord,
+    state: str,
+    *,
+    paths: Sequence[str] = (),
+    patch: bool = True,
+    include_ignored: bool = False,
 ) -> Compared:
-    """Compare the present state with ``baseline`` or a snapshot. Counts as activity."""
+    """Compare the present state with ``baseline`` or a snapshot. Counts as activity.
+
+    New files that git ignores are left out and counted, unless ``include_ignored``.
+    """
     own = context.paths.workspace(record.id)
     old = area_layers(context.paths, layers_of(record, state), "workspace")
     new = storage_of(context, record).stack("workspace")
@@ -55,13 +67,14 @@ def compare(
         _drop_old(own.patches)
     wanted = [inside(path) for path in paths]
     try:
-        found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted)
+        ignored = ignored_additions(old, new, scratch=own.patches, paths=wanted) if not include_ignored else frozenset()
+        found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted, leave_out=ignored)
     except FileNotFoundError as error:
         raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was compared") from error
     if context.store.find(record.id).generation != record.generation:  # what was read may be half in the trash
         raise CommandInterrupted(f"workspace {record.label} was reset while it was compared")
     touch(context, record)
-    return Compared(found, target)
+    return Compared(found, target, len(ignored))
 
 
 def saved_patch(context: Context, record: WorkspaceRecord, handle: str) -> Path:

@@ -223,9 +223,21 @@ def _why(context: Context, record: WorkspaceRecord, command: CommandRecord) -> s
         return f"workspace {record.label} was deleted while the command ran"
     if current.generation != command.generation:
         return f"workspace {record.label} was reset while the command ran"
-    if not is_running(context, current):
+    if not _answers(context, current):
         return f"workspace {record.label} was stopped while the command ran"
     return f"the supervisor of the command in workspace {record.label} was killed"
+
+
+def _answers(context: Context, record: WorkspaceRecord) -> bool:
+    """Whether there is an agent. One that is just dying closes its socket before its processes are seen to end."""
+    if not is_running(context, record):
+        return False
+    try:
+        with Channel(socket_of(context, record)) as channel:
+            channel.call(messages.PING, answer=messages.PONG)
+    except (SandlotError, OSError):
+        return False
+    return True
 
 
 def _parse(fields: list[bytes]) -> messages.Exited:

@@ -8,7 +8,7 @@ times.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +81,15 @@ def compare(
     patch_to: Path | None,
     scratch: Path,
     paths: Sequence[bytes] = (),
+    leave_out: Set[bytes] = frozenset(),
     limits: DiffLimits | None = None,
     find_renames: bool = True,
 ) -> TreeChanges:
     """What changed between two stacks of layers, sorted by path, and the whole patch in the file ``patch_to``.
 
     ``git apply`` takes the patch as it is; the file is empty when nothing changed. Without ``patch_to`` only statuses
-    and line counts are made. ``paths`` narrows it to files and folders. ``scratch`` is an existing private folder for
+    and line counts are made. ``paths`` narrows it to files and folders, ``leave_out`` are single paths
+    to pass over. ``scratch`` is an existing private folder for
     temporary files. What is inside a ``.git`` stays out, and empty folders are not shown, as in git. FIFOs, sockets
     and devices count as missing.
 
@@ -103,7 +105,7 @@ def compare(
         _translated(),
         private_git(scratch) as git,
         GitTrees(git) as trees,
-        closing(_differences(old, new, paths)) as differences,
+        closing(_differences(old, new, paths, leave_out)) as differences,
     ):
         for one in differences:
             size = _most(one) if not one.same_content else 0
@@ -137,11 +139,13 @@ def changed_paths(old: Sequence[Path], new: Sequence[Path], *, paths: Sequence[b
 
 
 def _differences(
-    old: Sequence[Path], new: Sequence[Path], paths: Sequence[bytes]
+    old: Sequence[Path], new: Sequence[Path], paths: Sequence[bytes], leave_out: Set[bytes] = frozenset()
 ) -> Generator[_Difference, None, None]:
     """Each path whose type, executable bit or content differs, open for as long as the iteration stands on it."""
     with View(old) as before_view, View(new, alongside=before_view) as after_view:
         for pair in candidates(before_view, after_view, Selection.of(paths)):
+            if pair.path in leave_out:
+                continue
             with opened(before_view, after_view, pair) as (before, after):
                 if before is None and after is None:
                     continue

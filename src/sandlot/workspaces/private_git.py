@@ -62,7 +62,12 @@ class PrivateGit:
         return env
 
     def run(
-        self, arguments: Sequence[str], *, work_tree: Path | None = None, stdout_to: int | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        work_tree: Path | None = None,
+        stdin: bytes | None = None,
+        stdout_to: int | None = None,
     ) -> Completed:
         """Run one git command to its end. Raises GitFailed only when there is no git."""
         try:
@@ -70,6 +75,7 @@ class PrivateGit:
                 ["git", *arguments],
                 cwd=work_tree or self.root,
                 env=self.environment(work_tree),
+                stdin=stdin,
                 stdout_to=stdout_to,
             )
         except FileNotFoundError as error:
