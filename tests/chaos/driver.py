@@ -1,6 +1,7 @@
 """Do the operations of a plan, saying on stdout what begins and how it ends.
 
-``python -m tests.chaos.driver STATE WORK``; the plan is JSON on stdin. An error of ours is an answer; anything else ends the driver with a traceback.
+``python -m tests.chaos.driver STATE WORK``; the plan is JSON on stdin. An error of ours is an answer; anything else
+ends the driver with a traceback.
 """
 
 from __future__ import annotations

@@ -342,6 +342,7 @@ class Prune(_Used):
         assert content(self.same(sandlot)) == "file=clean\nnote\n"
         with sandlot.create(self.work / "pruned") as workspace:
             assert content(workspace) == f"file={self.n}\n"
+        sandlot.prune_bases()
 
 
 SCENARIOS: dict[str, type[Scenario]] = {

@@ -47,6 +47,10 @@ def _with(files: Files, path: str, text: str) -> Files:
     return tuple(sorted({**dict(files), path: text}.items()))
 
 
+def _forked(parent: State) -> State | None:
+    return State(parent.files, parent.files, (("parent-baseline", parent.baseline),))
+
+
 def _changed(state: State, operation: Operation) -> State | None:
     """One workspace after an operation on it."""
     do = operation["do"]

@@ -152,7 +152,7 @@ class Chaos:
                 if line == f"begin {moment}\n":
                     break
             time.sleep(self.random.expovariate(1 / 0.02))
-            victim = self.kill(driver)
+            victim = self.kill(driver, operations[moment]["name"])
             lines += driver.stdout.readlines()
             complaint = driver.stderr.read()
         assert driver.returncode in (0, -signal.SIGKILL), f"{victim} was killed:\n{complaint}"
@@ -161,9 +161,9 @@ class Chaos:
         self.learn(operations, lines)
         self.check()
 
-    def kill(self, driver: subprocess.Popen[str]) -> str:
-        """SIGKILL one process of ours and say what it was."""
-        found = self.processes(driver)
+    def kill(self, driver: subprocess.Popen[str], name: str) -> str:
+        """SIGKILL one process of ours, preferably of the workspace of that name, and say what it was."""
+        found = self.processes(driver, name)
         wanted = self.random.choice(VICTIMS)
         victim = wanted if wanted in found else "driver"
         for process in [self.random.choice(found[victim])] if victim in found else []:
@@ -172,11 +172,13 @@ class Chaos:
                     os.kill(process.pid, signal.SIGKILL)
         return victim
 
-    def processes(self, driver: subprocess.Popen[str]) -> dict[str, list[ProcessIdentity]]:
-        """Our processes now, by what they do."""
+    def processes(self, driver: subprocess.Popen[str], name: str) -> dict[str, list[ProcessIdentity]]:
+        """Our processes now, by what they do; of the workspace of that name alone if it has any."""
         found: dict[str, list[int]] = {"driver": [driver.pid], "helper": descendants(driver.pid)}
         with Sandlot(self.state) as sandlot:
-            instances = [each.instance for each in sandlot._context.store.everything() if each.instance is not None]
+            running = [each for each in sandlot._context.store.everything() if each.instance is not None]
+        chosen = [each for each in running if each.name == name] or running
+        instances = [each.instance for each in chosen if each.instance is not None]
         for instance in instances:
             found.setdefault("agent", []).append(instance.agent_pid)
             found.setdefault("monitor", []).append(instance.monitor_pid)
