@@ -156,6 +156,7 @@ class Chaos:
             lines += driver.stdout.readlines()
             complaint = driver.stderr.read()
         assert driver.returncode in (0, -signal.SIGKILL), f"{victim} was killed:\n{complaint}"
+        print(f"killed {victim} during {operations[moment]}; last words: {lines[-1].strip()}")
         self.killed[victim] += 1
         self.during[operations[moment]["do"]] += 1
         self.learn(operations, lines)

@@ -66,9 +66,7 @@ def test_a_hundred_megabytes_without_a_newline_are_an_answer_of_bounded_size(wor
     assert done.stdout.text.endswith("END")
 
 
-def test_output_beyond_the_quota_is_counted_and_not_kept(
-    state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_beyond_the_quota_is_counted_and_not_kept(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDLOT_OUTPUT_QUOTA", "1M")
     with Sandlot(state_dir) as made, made.create() as workspace:
         done = workspace.exec("head -c 20000000 /dev/zero | tr '\\0' x; printf END")

@@ -87,7 +87,18 @@ def test_no_odd_file_hangs_or_bloats_an_operation(sandlot: Sandlot, state_dir: P
     results: dict[str, str] = json.loads(ran.stdout)
     # Whatever was refused was refused by us, in words.
     assert set(results.values()) <= {"done", "file_refused", "unsafe_path", "seed_unreadable", "path_not_found"}
-    for name in ("list", "search", "diff", "summary", "export many", "snapshot", "fork", "reset", "delete", "read sparse"):
+    for name in (
+        "list",
+        "search",
+        "diff",
+        "summary",
+        "export many",
+        "snapshot",
+        "fork",
+        "reset",
+        "delete",
+        "read sparse",
+    ):
         assert results[name] == "done", (name, results[name])
     for name in ("read fifo", "read socket", "read many", "write fifo"):
         assert results[name] != "done" or name == "write fifo"

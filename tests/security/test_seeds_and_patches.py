@@ -14,7 +14,9 @@ from sandlot.errors import ArchiveRefused, PatchRejected, SandlotError
 from sandlot.sdk import Sandlot, Workspace
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", data: bytes = b"x") -> tuple[tarfile.TarInfo, bytes]:
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, target: str = "", data: bytes = b"x"
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type = kind
     info.linkname = target
@@ -119,9 +121,7 @@ HANDBACK = {
 
 
 @pytest.mark.parametrize("name", HANDBACK)
-def test_what_is_handed_back_stays_in_the_folder_it_came_from(
-    sandlot: Sandlot, host_folder: Path, name: str
-) -> None:
+def test_what_is_handed_back_stays_in_the_folder_it_came_from(sandlot: Sandlot, host_folder: Path, name: str) -> None:
     project, elsewhere = host_folder / "project", host_folder / "elsewhere"
     for folder in (project / "folder", elsewhere):
         folder.mkdir(parents=True)

@@ -230,7 +230,10 @@ class Supervisor:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         text = "sandlot: %s: %s\n" % (os.fsdecode(error.filename or self.command.argv[0]), error.strerror)
         data = os.fsencode(text)
-        os.pwrite(self.streams[1].target, data, 0)
+        try:
+            os.pwrite(self.streams[1].target, data, 0)
+        except OSError:
+            pass  # the host's disk is full; the exit code says it too
         self._send(messages.STARTED, [b"0"])
         self._finish(messages.Exited(127 if missing else 126, 0, "", 0, 0, 0, 0, len(data), 0))
 
@@ -353,7 +356,10 @@ class Supervisor:
 
     def _finish(self, exited: messages.Exited) -> None:
         """The durable record first, then the client, then the agent."""
-        os.pwrite(self.record, frames.encode(messages.EXITED, self.request, exited.fields()), 0)
+        try:
+            os.pwrite(self.record, frames.encode(messages.EXITED, self.request, exited.fields()), 0)
+        except OSError:
+            pass  # the host's disk is full: the client that waits is still told
         os.close(self.record)
         self._send(messages.EXITED, exited.fields())
         self._detach()

@@ -152,6 +152,7 @@ def _deep(context: Context) -> Finding:
                 return Finding("deep.reset", False, "a reset left changes behind", "sandlot doctor --json")
         finally:
             lifecycle.delete(context, record.id)
+            reaper.empty_trash(context)
     except SandlotError as error:
         return Finding("deep.workspace", False, f"{error.code}: {error.message}", error.hint)
     return Finding("deep.workspace", True, f"create, exec, diff, reset and delete work under {sys.executable}")

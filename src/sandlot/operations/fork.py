@@ -16,7 +16,7 @@ from sandlot.workspaces.context import Context
 class Request(OneWorkspace):
     """From which, how many, called what."""
 
-    name: str | None = argument("name of the new workspace; with --count: NAME-1, NAME-2, ...", default=None)
+    name: str | None = argument("name of the new workspace; with --count: NAME-1, NAME-2 and so on", default=None)
     count: int = argument("how many to make", default=1, least=1, most=100)
     labels: dict[str, str] = argument("set a label, KEY=VALUE", factory=dict, kind="pairs", metavar="KEY=VALUE")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
 from sandlot.operations.operation import Caller, Effect, Operation, argument
-from sandlot.workspaces import states
+from sandlot.workspaces import reaper, states
 from sandlot.workspaces.context import Context
 
 
@@ -29,6 +29,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Everything goes back: files, home, processes, /tmp. The history of commands stays."""
     record = states.reset(context, request.workspace, request.to)
     context.store.touch(record.id)
+    reaper.empty_trash(context)
     return Result(describe(context, record))
 
 

@@ -15,7 +15,7 @@ from sandlot.operations.executed import (
 )
 from sandlot.operations.operation import Caller, Operation, argument
 from sandlot.operations.seeding import SeedRequest, source_of, toolchains_of
-from sandlot.workspaces import commands, lifecycle
+from sandlot.workspaces import commands, lifecycle, reaper
 from sandlot.workspaces.context import Context
 
 
@@ -63,6 +63,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         done = command_result(context, record, command, request.max_output)
     finally:
         lifecycle.delete(context, record.id)
+        reaper.empty_trash(context)
     return Result(done.command, done.stdout, done.stderr, record.origin)
 
 

@@ -33,7 +33,16 @@ def datagram(family, address):
         made.recv(10)
 
 
-for host in ("127.0.0.1", "localhost", "10.0.2.2", "172.17.0.1", "192.168.0.1", "169.254.169.254", "192.0.2.1", "8.8.8.8"):
+for host in (
+    "127.0.0.1",
+    "localhost",
+    "10.0.2.2",
+    "172.17.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "192.0.2.1",
+    "8.8.8.8",
+):
     for port in (tcp, 22, 53, 80, 2375):
         attempt("tcp %s:%d" % (host, port), lambda host=host, port=port: stream(socket.AF_INET, (host, port)))
     attempt("udp %s:%d" % (host, udp), lambda host=host: datagram(socket.AF_INET, (host, udp)))

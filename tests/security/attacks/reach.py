@@ -28,7 +28,15 @@ for number, path in enumerate(paths):
     os.symlink(path, link)
     os.symlink("%d" % number, link + "b")
     up = "../" * 40 + path.lstrip("/")
-    ways = [path, link, link + "b", "/workspace/" + up, "/proc/self/root" + path, "/proc/1/root" + path, "/oldroot" + path]
+    ways = [
+        path,
+        link,
+        link + "b",
+        "/workspace/" + up,
+        "/proc/self/root" + path,
+        "/proc/1/root" + path,
+        "/oldroot" + path,
+    ]
     ways += ["/proc/self/cwd/" + up, "/proc/1/cwd" + path, "/newroot" + path, "/dev/fd/0/" + up]
     doors += ways
     for way in ways:

@@ -44,7 +44,7 @@ def _inspect(path: Path, origin: str) -> Binary | None:
         done = process.run([path, "--version"], env={}, timeout=10)
     except OSError:
         return None
-    found = re.search(rb"(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    found = re.match(rb"bubblewrap (\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
     if done.returncode != 0 or found is None:
         return None
     return Binary(path, tuple(int(part) for part in found.groups() if part is not None), origin)

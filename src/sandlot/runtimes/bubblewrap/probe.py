@@ -29,9 +29,13 @@ FORMAT = 1
 
 KNOWN_GAPS = (
     "a bug in the Linux kernel reachable through allowed system calls: the kernel is shared with the host",
-    "processor side channels between workspaces and the host",
-    "memory, CPU and process count are not limited yet: a fork or memory bomb competes with the host",
-    "as root, files below /usr that only root may read are readable inside, since root's own uid is the one mapped",
+    "processor side channels between workspaces and the host: they share its caches",
+    "a fork, memory, disk or inode bomb competes with the host: processes, memory, CPU and the workspace's files are not "
+    "limited yet, only the bytes in /tmp, /dev/shm, /run and in outputs",
+    "as root, files below /usr that only root may read are readable inside: root's own uid is the one mapped",
+    "a command that kills its own supervisor outlives its time limit: both have the same uid; it is reported as "
+    "interrupted, and what it started ends with the workspace",
+    "names of host folders (not their content) show in /proc/self/mountinfo: the kernel tells where layers lie",
 )
 
 
@@ -264,6 +268,11 @@ def explain(message: str, candidate: Binary) -> tuple[str, str]:
             "unprivileged user namespaces are switched off (kernel.unprivileged_userns_clone = 0)",
             "sysctl kernel.unprivileged_userns_clone=1",
         )
+    if "mount proc" in lower or ("/proc" in lower and "not permitted" in lower):
+        return (
+            f"this container masks /proc: {message}",
+            "start the container with --security-opt systempaths=unconfined",
+        )
     if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" and (
         "permission" in lower or "uid map" in lower or "not permitted" in lower
     ):
@@ -271,11 +280,6 @@ def explain(message: str, candidate: Binary) -> tuple[str, str]:
             f"AppArmor does not let {candidate.path} make user namespaces",
             "install the distribution's bubblewrap package (AppArmor allows /usr/bin/bwrap), "
             "or: sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-        )
-    if "mount proc" in lower or ("/proc" in lower and "not permitted" in lower):
-        return (
-            f"this container masks /proc: {message}",
-            "start the container with --security-opt systempaths=unconfined",
         )
     if "namespace" in lower or "not permitted" in lower or "permission denied" in lower:
         return (
