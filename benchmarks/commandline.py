@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import sandlot as package
@@ -31,7 +31,7 @@ def _run(words: Sequence[str], environment: dict[str, str]) -> None:
         raise RuntimeError(f"{' '.join(words)}: {done.message}")
 
 
-def starts(stage: Stage) -> Iterator[Contest]:
+def starts(stage: Stage) -> Generator[Contest, None, None]:
     """What a command costs on top of an interpreter that does nothing."""
     environment = dict(os.environ)
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled; the rehearsal does that here

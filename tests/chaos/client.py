@@ -44,20 +44,26 @@ def _hammer(workspace: Workspace, who: str, rounds: int, ran: list[tuple[int, st
         path = f"{who}/{number % 3}"
         workspace.files.write(path, text)
         assert workspace.files.read(path).content == text
-        done = workspace.exec(["sh", "-c", 'printf %s "$1"; printf %s "$2" >&2; exit $3', "sh", text, who, str(number % 7)])
+        done = workspace.exec(
+            ["sh", "-c", 'printf %s "$1"; printf %s "$2" >&2; exit $3', "sh", text, who, str(number % 7)]
+        )
         assert (done.stdout.text, done.stderr.text, done.exit_status) == (text, who, number % 7)
         ran.append((done.command.number, text))
         assert workspace.logs(done.command.number).output == text
-        assert workspace.exec(["cat"], stdin=text.encode(), cwd=f"/workspace/{who}").stdout.text == text
-        ran.append((workspace.logs(after=0, search=text).commands[-1].number, text))
+        echoed = workspace.exec(["cat"], stdin=text.encode(), cwd=f"/workspace/{who}")
+        assert echoed.stdout.text == text
+        ran.append((echoed.command.number, text))
+        if number == 0:
+            found = [each.number for each in workspace.logs(search=text, count=1000).commands]
+            assert found == [done.command.number, echoed.command.number]
         status = workspace.status()
         assert status.responsive
         assert status.commands >= len(ran)
         if number % 4 == 0:
             added = [change.path for change in workspace.diff(who).files]
             assert path in added, (path, added)
-            found = workspace.files.search(f"{who} {number} ", who, literal=True)
-            assert [match.path for match in found.matches] == [path]
+            matches = workspace.files.search(f"{who} {number} ", who, literal=True).matches
+            assert [match.path for match in matches] == [str(number % 3)]
         if number % 5 == 0:
             background = workspace.exec(f"sleep 0.01; echo {who}", background=True)
             ended = workspace.wait(background.command.number, timeout=60)

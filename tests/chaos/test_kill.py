@@ -30,7 +30,7 @@ from tests.conftest import SOURCE, clean_environment
 ROOT = Path(__file__).parent.parent.parent
 KILLS = int(os.environ.get("SANDLOT_CHAOS_KILLS", "200"))
 SEED = int(os.environ.get("SANDLOT_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-VICTIMS = ("driver", "driver", "monitor", "agent", "worker", "helper")
+VICTIMS = ("driver", "driver", "driver", "monitor", "agent", "worker", "worker", "helper")
 SCENARIOS = (
     ("CreateFromFolder", "CreateEmpty", "Exec", "ExecInBackground", "WriteFile"),
     ("CreateFromGit", "Rename", "RunOnce", "Repair", "Prune"),
@@ -165,8 +165,7 @@ class Chaos:
     def kill(self, driver: subprocess.Popen[str], name: str) -> str:
         """SIGKILL one process of ours, preferably of the workspace of that name, and say what it was."""
         found = self.processes(driver, name)
-        wanted = self.random.choice(VICTIMS)
-        victim = wanted if wanted in found else "driver"
+        victim = self.random.choice([each for each in VICTIMS if each in found] or ["driver"])
         for process in [self.random.choice(found[victim])] if victim in found else []:
             with contextlib.suppress(ProcessLookupError):
                 if process.alive():

@@ -10,6 +10,7 @@ import pytest
 from sandlot.paths import Paths
 from sandlot.runtimes.bubblewrap import devices, probe
 from sandlot.runtimes.bubblewrap.binary import Binary
+from sandlot.runtimes.bubblewrap.plan import DEVICES
 from sandlot.runtimes.bubblewrap.probe import KNOWN_GAPS, Prober, explain
 
 SYSTEM = Binary(Path("/usr/bin/bwrap"), (0, 12, 0), "system")
@@ -30,8 +31,10 @@ def sysctls(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     ("message", "settings", "cause", "fix"),
     [
         (NO_NAMESPACE, {"user/max_user_namespaces": "0"}, "max_user_namespaces", "user.max_user_namespaces="),
-        ("Creating new namespace failed: No space left on device", {"user/max_user_namespaces": "0"}, "max_user", "sysctl"),
-        (NO_NAMESPACE, {"kernel/unprivileged_userns_clone": "0"}, "unprivileged_userns_clone", "unprivileged_userns_clone=1"),
+        ("Creating new namespace failed: No space left on device", {"user/max_user_namespaces": "0"}, "max_user",
+         "sysctl"),
+        (NO_NAMESPACE, {"kernel/unprivileged_userns_clone": "0"}, "unprivileged_userns_clone",
+         "unprivileged_userns_clone=1"),
         ("setting up uid map: Permission denied", {"kernel/apparmor_restrict_unprivileged_userns": "1"}, "AppArmor",
          "apparmor_restrict_unprivileged_userns=0"),
         ("loopback: Failed RTM_NEWADDR: Operation not permitted", {"kernel/apparmor_restrict_unprivileged_userns": "1"},
@@ -106,7 +109,7 @@ def test_root_gets_nodes_that_it_does_not_own(state_dir: Path) -> None:
     paths.ensure()
     folder = devices.own_nodes(paths)
     assert folder is not None
-    for name in devices.DEVICES:
+    for name in DEVICES:
         made, real = os.stat(folder / name), os.stat(f"/dev/{name}")
         assert made.st_rdev == real.st_rdev
         assert made.st_uid != os.geteuid()

@@ -1,4 +1,4 @@
-"""Attacks: programs that run inside a workspace, started once by whoever runs the tests and once by an ordinary user."""
+"""Attacks: programs that run inside a workspace, once for whoever runs the tests and once for an ordinary user."""
 
 from __future__ import annotations
 

@@ -80,8 +80,10 @@ def test_output_beyond_the_quota_is_counted_and_not_kept(state_dir: Path, monkey
 @pytest.mark.parametrize("end", ["stop", "reset", "delete"])
 def test_endless_background_children_are_gone_at_the_end(sandlot: Sandlot, workspace: Workspace, end: str) -> None:
     look = members(instance(sandlot, workspace).agent_pid)
-    children = "for n in 1 2 3 4 5; do setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 & done;"
-    workspace.exec(children + "(nohup setsid sleep 1000 >/dev/null 2>&1 &) ; (setsid sleep 1000 &)")
+    deaf = "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 &"
+    workspace.exec(
+        f"for n in 1 2 3 4 5; do {deaf} done; " + "(nohup setsid sleep 1000 >/dev/null 2>&1 &) ; (setsid sleep 1000 &)"
+    )
     assert len(look()) > 7
     getattr(workspace, end)()
     assert look() == []

@@ -18,8 +18,9 @@ from tests.conftest import CompletedProcess, clean_environment
 
 # bubblewrap's own words, as they come from machines that do not let it.
 REFUSALS = {
-    "docker": "bwrap: No permissions to creating new namespace, likely because the kernel does not allow non-privileged "
-    "user namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.",
+    "docker": "bwrap: No permissions to creating new namespace, likely because the kernel does not allow "
+    "non-privileged user namespaces. On e.g. debian this can be enabled with "
+    "'sysctl kernel.unprivileged_userns_clone=1'.",
     "apparmor": "bwrap: setting up uid map: Permission denied",
     "apparmor loopback": "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted",
     "masked proc": "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
@@ -95,7 +96,7 @@ def test_a_bwrap_that_stops_working_after_the_probe_fails_the_start_and_leaves_n
         workspace = made.create()
         (host_folder / "broken").touch()
         for _ in range(2):
-            with pytest.raises(Exception, match="did not start|could not start") as caught:
+            with pytest.raises(Exception, match=r"did not start|could not start") as caught:
                 made.create(name="second")
             assert getattr(caught.value, "code", "") == "start_failed"
             assert "gone wrong" in "".join(getattr(caught.value, "details", ()))

@@ -107,7 +107,8 @@ def test_no_odd_file_hangs_or_bloats_an_operation(sandlot: Sandlot, state_dir: P
 
 HOSTILE = (
     b"\x1b]0;owned\x07", b"\x1b[2Jclear", b"\x1b[6nreport", b"\x9b31mcsi", b"new\nline", b"cr\rover", b"bell\x07",
-    b"\x1bPdcs\x1b\\", b"\x1b]52;c;ZXZpbA==\x07", b"back\x08\x08", b"\xc2\x9b2Jc1", b"\xff\xfebytes", b"\xe2\x80\xaertl",
+    b"\x1bPdcs\x1b\\", b"\x1b]52;c;ZXZpbA==\x07", b"back\x08\x08", b"\xc2\x9b2Jc1", b"\xff\xfebytes",
+    b"\xe2\x80\xaertl",
 )  # fmt: skip
 COMMANDS = (
     ("workspace", "file", "list", "{id}"),

@@ -112,8 +112,7 @@ def test_a_command_can_neither_see_nor_change_what_others_have_printed(sandlot: 
 
 def test_the_agent_s_socket_serves_nobody_inside(sandlot: Sandlot, workspace: Workspace) -> None:
     """Even if its file were visible, the agent would not serve a peer of its own namespace."""
-    script = "import os, socket, json\nfound = []\n"
-    script += "for name in os.listdir('/proc/1/fd'):\n"
+    script = "import os, json\nfound = []\nfor name in map(str, range(64)):\n"
     script += " try:\n  os.stat('/proc/1/fd/' + name)\n  found.append(name)\n except OSError: pass\n"
     script += "print(json.dumps([found, open('/proc/net/unix').read().count('agent.sock')]))"
     found, listed = json.loads(workspace.exec(["python3", "-c", script]).stdout.text)

@@ -93,9 +93,10 @@ PATCHES: dict[str, Callable[[Path], str]] = {
     "through a link": lambda host: new_file("door", "120000", str(host)) + new_file("door/escaped"),
     "through an old link": lambda host: new_file("old/escaped"),
     "half": lambda host: new_file("good") + "diff --git a/no b/no\n--- a/no\n+++ b/no\n@@ -1 +1 @@\n-missing\n+x\n",
-    "rename to git": lambda host: "diff --git a/kept b/.git/hooks/x\nsimilarity index 100%\nrename from kept\nrename to .git/hooks/x\n",
-    "submodule": lambda host: "diff --git a/sub b/sub\nnew file mode 160000\nindex 0000000..1111111\n--- /dev/null\n+++ b/sub\n"
-    "@@ -0,0 +1 @@\n+Subproject commit 1111111111111111111111111111111111111111\n",
+    "rename to git": lambda host: "diff --git a/kept b/.git/hooks/x\nsimilarity index 100%\nrename from kept\n"
+    "rename to .git/hooks/x\n",
+    "submodule": lambda host: "diff --git a/sub b/sub\nnew file mode 160000\nindex 0000000..1111111\n"
+    "--- /dev/null\n+++ b/sub\n@@ -0,0 +1 @@\n+Subproject commit " + "1" * 40 + "\n",
 }  # fmt: skip
 
 

@@ -5,6 +5,9 @@ import time
 
 from sandlot.guest.signals import signal
 
+ATTEMPT_S = 0.05
+"""How long to wait for everything to be stopped before it is let go and stopped anew: who has just made a process with
+vfork waits, unstoppable, for that process, and would do so for ever when it was stopped before it could exec."""
 PASSES = 50
 """Rounds of stop-and-look-again before a tree that keeps growing is killed as it stands."""
 
@@ -113,6 +116,14 @@ class Freeze:
 
     def stop(self, deadline: float) -> bool:
         """Stop everything; False when something could not be stopped in time (it is in an uninterruptible wait)."""
+        while not self._attempt(time.monotonic() + ATTEMPT_S):
+            if time.monotonic() > deadline:
+                return False
+            self.resume()
+            time.sleep(0.002)
+        return True
+
+    def _attempt(self, deadline: float) -> bool:
         try:
             os.kill(-1, signal.SIGSTOP)
         except ProcessLookupError:

@@ -159,6 +159,7 @@ class Supervisor:
         self.reported = 0.0
         self.said = 0
         self.pid = 0
+        self.ended = False
 
     def run(self) -> None:
         """Start, watch, report."""
@@ -176,6 +177,7 @@ class Supervisor:
         if self.detached:
             self._detach()
         status, usage = self._watch(started)
+        self.ended = True
         survivors = 0
         if self.reason:
             survivors = tree.kill_descendants(os.getpid(), time.monotonic() + KILL_WAIT_S)
@@ -314,9 +316,13 @@ class Supervisor:
         except OSError:
             data = b""
         if not data:
-            self._detach()
-            if not self.detached:
-                self._terminate("killed")
+            self._hung_up()
+
+    def _hung_up(self) -> None:
+        """Nobody listens any more: a command in the foreground that still runs is ended."""
+        self._detach()
+        if self.pid and not self.detached and not self.ended:
+            self._terminate("killed")
 
     def _detach(self) -> None:
         if self.attached:
@@ -352,7 +358,7 @@ class Supervisor:
         except BlockingIOError:
             pass  # a slow reader misses a progress mark, nothing else
         except OSError:
-            self._detach()
+            self._hung_up()
 
     def _finish(self, exited: messages.Exited) -> None:
         """The durable record first, then the client, then the agent."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
+from sandlot.errors import StateUnwritable
 from sandlot.model.command import CommandRecord
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
@@ -32,7 +34,8 @@ class Result:
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Look; nothing counts as activity, and a busy workspace answers as fast as an idle one."""
     record = context.store.find(request.workspace)
-    commands.refresh(context, record)
+    with contextlib.suppress(StateUnwritable):  # a full disk: the history stays as it was, and looking still works
+        commands.refresh(context, record)
     return Result(
         workspace=describe(context, record),
         running=tuple(context.store.unfinished_commands(record.id)),

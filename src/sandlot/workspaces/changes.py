@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -63,10 +64,10 @@ def compare(
     old = area_layers(context.paths, layers_of(record, state), "workspace")
     new = storage_of(context, record).stack("workspace")
     target = own.patches / os.urandom(8).hex() if patch else None
-    if patch:
-        _drop_old(own.patches)
     wanted = [inside(path) for path in paths]
     try:
+        if patch:
+            _drop_old(own.patches)
         ignored = ignored_additions(old, new, scratch=own.patches, paths=wanted) if not include_ignored else frozenset()
         found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted, leave_out=ignored)
     except FileNotFoundError as error:
@@ -87,6 +88,8 @@ def saved_patch(context: Context, record: WorkspaceRecord, handle: str) -> Path:
 
 def _drop_old(folder: Path) -> None:
     limit = time.time() - KEEP_PATCHES_S
-    for entry in os.scandir(folder):
-        if _HANDLE.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < limit:
-            os.unlink(entry.path)
+    for name in os.listdir(folder):
+        if _HANDLE.fullmatch(name):
+            with contextlib.suppress(FileNotFoundError):  # another comparison was done with it
+                if os.lstat(folder / name).st_mtime < limit:
+                    os.unlink(folder / name)

@@ -394,9 +394,22 @@ def update(
 def delete(context: Context, key: str) -> WorkspaceRecord:
     """Remove a workspace: processes, folders, records, and layers nothing else stands on."""
     with locked(context, key) as record:
-        context.store.save(record, Phase.DELETING)
+        try:
+            context.store.save(record, Phase.DELETING)
+        except StateUnwritable:
+            _make_room(context, record)
+            context.store.save(record, Phase.DELETING)
         remove(context, record)
         return record
+
+
+def _make_room(context: Context, record: WorkspaceRecord) -> None:
+    """The disk is too full to note a deletion: what the workspace itself holds goes first."""
+    from sandlot.bases.trees import remove_tree
+
+    if record.instance is not None:
+        context.runtime(record.runtime).kill(record.instance)
+    remove_tree(storage_of(context, record).generation.root)
 
 
 def remove(context: Context, record: WorkspaceRecord) -> None:

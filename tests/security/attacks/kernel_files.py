@@ -56,7 +56,8 @@ try:
 except OSError:
     pass
 
-working = open("/dev/zero", "rb").read(4) == b"\0" * 4 and len(open("/dev/urandom", "rb").read(8)) == 8
+with open("/dev/zero", "rb") as zero, open("/dev/urandom", "rb") as urandom:
+    working = zero.read(4) == bytes(4) and len(urandom.read(8)) == 8
 with open("/dev/null", "w") as null:
     null.write("x")
 secret = []

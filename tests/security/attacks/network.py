@@ -1,4 +1,4 @@
-"""Every way to the host or beyond. Arguments: TCP port, UDP port, abstract name, socket path, of listeners on the host."""
+"""Every way to the host or beyond. Arguments, of listeners there: TCP port, UDP port, abstract name, socket path."""
 
 import errno
 import json
@@ -53,8 +53,10 @@ attempt("dns", lambda: socket.getaddrinfo("example.org", 80))
 attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close())
 attempt("any address", lambda: stream(socket.AF_INET, ("0.0.0.0", tcp)))
 attempt("abstract", lambda: stream(socket.AF_UNIX, "\0" + abstract))
-for name in (path, "/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/dbus/system_bus_socket",
-             "/run/systemd/private", "/run/user/%d/bus" % os.getuid(), "/tmp/.X11-unix/X0"):  # fmt: skip
+for name in (
+    path, "/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/systemd/private",
+    "/run/dbus/system_bus_socket", "/run/user/%d/bus" % os.getuid(), "/tmp/.X11-unix/X0",
+):  # fmt: skip
     attempt("unix " + name, lambda name=name: stream(socket.AF_UNIX, name))
 with open("/proc/net/unix") as file:
     sockets = [line.split()[-1] for line in file.readlines()[1:] if line.split()[-1].startswith(("@", "/"))]

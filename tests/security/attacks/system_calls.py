@@ -129,7 +129,7 @@ attempts["AF_PACKET with high bits"] = lambda: libc.syscall(
 
 def type_into(padding):
     """TIOCSTI on a terminal of our own; a real one is the host's."""
-    leader, follower = pty.openpty()
+    _leader, follower = pty.openpty()
     number = 16 if X86 else 29
     letter = ctypes.create_string_buffer(b"x")
     return libc.syscall(

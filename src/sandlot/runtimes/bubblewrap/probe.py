@@ -30,8 +30,8 @@ FORMAT = 1
 KNOWN_GAPS = (
     "a bug in the Linux kernel reachable through allowed system calls: the kernel is shared with the host",
     "processor side channels between workspaces and the host: they share its caches",
-    "a fork, memory, disk or inode bomb competes with the host: processes, memory, CPU and the workspace's files are not "
-    "limited yet, only the bytes in /tmp, /dev/shm, /run and in outputs",
+    "a fork, memory, disk or inode bomb competes with the host: processes, memory, CPU and the workspace's files are "
+    "not limited yet, only the bytes in /tmp, /dev/shm, /run and in outputs",
     "as root, files below /usr that only root may read are readable inside: root's own uid is the one mapped",
     "a command that kills its own supervisor outlives its time limit: both have the same uid; it is reported as "
     "interrupted, and what it started ends with the workspace",
