@@ -17,7 +17,9 @@ from sandlot.errors import UsageError
 
 __all__ = ["Settings", "Where", "duration", "seconds", "size"]
 
-_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,12})(?:s|$))?(?:(\d{1,15})ms)?", re.ASCII)
+_DURATION = re.compile(
+    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,12})(?:s|$))?(?:(\d{1,15})ms)?", re.ASCII
+)
 _SIZE = re.compile(r"(\d{1,18})([KMGT]?)(?:iB|B)?", re.IGNORECASE | re.ASCII)
 LARGEST = 1 << 62
 LONGEST_S = 100 * 365 * 86400

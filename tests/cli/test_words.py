@@ -63,7 +63,7 @@ def test_help_fits_the_terminal(bare: Bare, columns: int) -> None:
 
 MISTAKES = """
 workspac                              | 2   | unknown command 'workspac'          | did you mean sandlot workspace?
-workspace craete                      | 2   | unknown command 'craete'            | did you mean sandlot workspace create?
+workspace craete                      | 2   | unknown command 'craete'            | mean sandlot workspace create?
 workspace file raed                   | 2   | unknown command 'raed'              | mean sandlot workspace file read?
 exec                                  | 2   | unknown command 'exec'              | did you mean sandlot workspace exec?
 xyzzy                                 | 2   | unknown command 'xyzzy'             | sandlot --help
@@ -82,7 +82,7 @@ workspace delete                      | 2   | there is nothing to delete        
 workspace delete x --all              | 2   | names exclude --label and --all     | sandlot workspace delete --help
 workspace diff x --max-bytes lots     | 2   | argument --max-bytes: 'lots' is not | sandlot workspace diff --help
 workspace wait x 0                    | 125 | number must be at least 1           | sandlot workspace wait --help
-workspace exec x ls                   | 125 | unrecognized arguments: ls          | put the command to run behind --,
+workspace exec x ls                   | 125 | unrecognized arguments: ls          | put the command to run behind
 workspace exec x --timeot 1s -- ls    | 125 | unrecognized arguments: --timeot 1s | did you mean --timeout?
 workspace exec x --id-only -- ls      | 125 | --id-only needs --background        | sandlot workspace exec --help
 run                                   | 125 | there is no command to run          | put it after --, as in: -- pytest

@@ -125,10 +125,12 @@ def test_running_out_of_descriptors_or_inodes_hits_only_the_command(small: Works
 
 
 @pytest.mark.parametrize("name", ["KILL", "TERM", "INT", "HUP", "STOP", "SEGV", "USR1", "CHLD"])
-def test_the_agent_shrugs_off_every_signal_from_inside(workspace: Workspace, name: str) -> None:
+def test_the_agent_shrugs_off_every_signal_from_inside(sandlot: Sandlot, workspace: Workspace, name: str) -> None:
+    before = instance(sandlot, workspace)
     workspace.exec(f"kill -{name} 1")
     assert workspace.exec("echo fine").stdout.text == "fine\n"
     assert workspace.status().workspace.state is WorkspaceState.RUNNING
+    assert instance(sandlot, workspace) == before  # not a new one that was started instead
 
 
 def test_killing_everything_inside_ends_this_command_and_no_other_workspace(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sandlot.sdk import Sandlot
 from tests.security.conftest import Attacker
 
 WRITABLE = ("/workspace", "/home/agent", "/tmp", "/dev/shm", "/run")
@@ -70,3 +73,20 @@ def test_the_agent_and_the_supervisor_are_closed_books(attacker: Attacker) -> No
     assert report["own"]["0"] == "/dev/null"
     assert report["own"]["1"].startswith("pipe:")
     assert report["own"]["2"].startswith("pipe:")
+
+
+def test_even_the_host_s_side_of_a_workspace_holds_no_secret_of_the_caller(
+    sandlot: Sandlot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What bubblewrap and the agent were started with, as only the host can see it."""
+    monkeypatch.setenv("API_KEY", "canary-in-the-environment")
+    workspace = sandlot.create()
+    workspace.exec(["true"], env={"GIVEN": "canary-for-one-command"})
+    instance = sandlot._context.store.find(workspace.id).instance
+    assert instance is not None
+    for pid in (instance.agent_pid, instance.monitor_pid):
+        for name in ("environ", "cmdline"):
+            assert b"canary" not in Path(f"/proc/{pid}/{name}").read_bytes()
+    assert b"canary-in" not in b"".join(
+        path.read_bytes() for path in sandlot._context.paths.state.rglob("*") if path.is_file()
+    )

@@ -105,9 +105,7 @@ class BaseStore:
             found.append((used, BaseInfo(base, sum(fact.bytes for fact in facts if fact), used_at)))
         return tuple(info for _, info in sorted(found, key=lambda item: item[0], reverse=True))
 
-    def prune(
-        self, keep_layers: Callable[[], Set[str]], *, unused_for_s: float = 0, dry_run: bool = False
-    ) -> Pruned:
+    def prune(self, keep_layers: Callable[[], Set[str]], *, unused_for_s: float = 0, dry_run: bool = False) -> Pruned:
         """Remove the bases none of whose layers is in ``keep_layers()`` and that were not used for ``unused_for_s``.
 
         It is asked under the lock, when no create is under way whose layers no record names yet.

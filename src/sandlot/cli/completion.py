@@ -1,4 +1,4 @@
-"""Shell completion: commands and options from the operations, workspace names from the store."""
+"""Shell completion: commands and options from the operations, names of workspaces and snapshots from the store."""
 
 from __future__ import annotations
 
@@ -24,6 +24,32 @@ def _workspaces(**_: Any) -> list[str]:
         return []
 
 
+def _snapshots(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    from sandlot.workspaces.context import Context
+
+    try:
+        record = Context.default().store.find(parsed_args.workspace or "")
+        return [each.name for each in record.snapshots]
+    except SandlotError:
+        return []
+
+
+def _states(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    return ["baseline", *_snapshots(parsed_args)]
+
+
+def _nothing(**_: Any) -> list[str]:
+    """For paths inside a workspace, texts and numbers: files of the host would be wrong there."""
+    return []
+
+
+_COMPLETERS = {
+    ("snapshot_delete", "name"): _snapshots,
+    ("diff", "to"): _states,
+    ("workspace_reset", "to"): _states,
+}
+
+
 def _whole_parser() -> argparse.ArgumentParser:
     """Every command in one parser: only completion needs it, running a command builds its own."""
     root = words.Parser(prog="sandlot", allow_abbrev=False)
@@ -36,13 +62,28 @@ def _whole_parser() -> argparse.ArgumentParser:
                 groups[path[:depth]] = group.add_subparsers()
         parser = groups[path[:-1]].add_parser(path[-1])
         if path in catalog.BY_COMMAND:
-            words.add_arguments(parser, catalog.load(catalog.BY_COMMAND[path]))
-            for action in parser._actions:  # argparse has no public list of them
-                if action.dest in ("workspace", "workspaces"):
-                    action.completer = _workspaces
+            _fill(parser, catalog.BY_COMMAND[path])
         elif path == ("completion",):
             parser.add_argument("shell", choices=SHELLS)
+        elif path == ("demo",):
+            parser.add_argument("--keep", action="store_true")
+            parser.add_argument("--json", action="store_true")
     return root
+
+
+def _fill(parser: argparse.ArgumentParser, name: str) -> None:
+    operation = catalog.load(name)
+    words.add_arguments(parser, operation)
+    on_host = {field.name for field, about in operation.arguments() if about.host_path} | {"from_file"}
+    for action in parser._actions:  # argparse has no public list of them
+        if action.dest in ("workspace", "workspaces"):
+            completer: Any = _workspaces
+        elif action.dest in on_host:
+            continue  # files and folders, by argcomplete's own habit
+        else:
+            completer = _COMPLETERS.get((name, action.dest), _nothing)
+        if action.choices is None and action.nargs != 0:
+            action.completer = completer  # type: ignore[attr-defined]  # where argcomplete looks for it
 
 
 def complete() -> None:
@@ -54,8 +95,14 @@ def complete() -> None:
 
 def command(arguments: list[str]) -> int:
     """``sandlot completion bash|zsh|fish``."""
-    if arguments in (["-h"], ["--help"]):
-        print('usage: sandlot completion bash|zsh|fish\n\n  eval "$(sandlot completion bash)"')
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(
+            "usage: sandlot completion bash|zsh|fish\n\n"
+            "Print the shell code that completes sandlot's commands, options, workspaces and snapshots.\n\n"
+            "examples:\n"
+            '  eval "$(sandlot completion bash)"\n'
+            "  sandlot completion fish > ~/.config/fish/completions/sandlot.fish"
+        )
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise UsageError("name one shell", hint="sandlot completion " + "|".join(SHELLS))

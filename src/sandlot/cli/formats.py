@@ -23,8 +23,8 @@ def print_ids(result: Any) -> None:
 
 def print_result(name: str, request: Any, result: Any) -> None:
     """The answer; of what was streamed only the end is told."""
-    if name == "diff":
-        _diff(request, result)
+    if name in WITH_REQUEST:
+        WITH_REQUEST[name](request, result)
     else:
         FORMATS.get(name, _workspace)(result)
 
@@ -134,14 +134,20 @@ def _command_end(result: Any) -> None:
         print(f"warning: {outcome.survivors} processes could not be killed", file=sys.stderr)
 
 
-def _executed(result: Any) -> None:
-    """Streamed and ended, or in the background."""
+def _background(request: Any, result: Any) -> None:
     if result.command.outcome is None:
         number = result.command.number
         print(f"command {number} is running")
-        print(f"next: sandlot workspace wait ID {number}, or logs, or kill", file=sys.stderr)
-        return
-    _command_end(result)
+        print(f"next: sandlot workspace wait {shlex.quote(request.workspace)} {number}", file=sys.stderr)
+    else:
+        _command_end(result)
+
+
+def _waited(result: Any) -> None:
+    if result.command.outcome is None:
+        print(f"command {result.command.number} is running still", file=sys.stderr)
+    else:
+        _command_end(result)
 
 
 def _killed(result: Any) -> None:
@@ -327,14 +333,14 @@ FORMATS: dict[str, Callable[[Any], None]] = {
     "workspace_apply": _applied,
     "workspace_create": _created,
     "workspace_delete": _deleted,
-    "workspace_exec": _executed,
     "workspace_export": _exported,
     "workspace_kill": _killed,
     "workspace_list": _listed,
     "workspace_logs": _logs,
-    "workspace_run": _executed,
+    "workspace_run": _command_end,
     "workspace_status": _status,
     "workspace_summary": _summary,
     "workspace_sync_push": _synced,
-    "workspace_wait": _executed,
+    "workspace_wait": _waited,
 }
+WITH_REQUEST: dict[str, Callable[[Any, Any], None]] = {"diff": _diff, "workspace_exec": _background}

@@ -77,8 +77,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.text import Text
 
         drawn = Table(box=None, pad_edge=False, header_style="bold")
-        for header in headers:
-            drawn.add_column(header, overflow="fold")
+        for number, header in enumerate(headers):
+            drawn.add_column(header, overflow="fold", no_wrap=number == 0)  # an id is for copying
         for row in clean:
             drawn.add_row(*(Text(cell) for cell in row))  # never markup
         Console(highlight=False).print(drawn)

@@ -70,7 +70,8 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
 
 def _output(command: CommandRecord, folder: Path, request: Request, caller: Caller) -> Result:
     parts: list[bytes] = []
-    sink = caller.output or (lambda _, data: parts.append(data))
+    output = caller.output  # what was stderr once is the answer now
+    sink = (lambda _, data: parts.append(data)) if output is None else (lambda _, data: output("stdout", data))
     limit = request.limit if request.limit is not None or caller.output else ANSWER_BYTES
     end, size = command_files.replay(folder, request.stream, sink, offset=request.offset, limit=limit)
     return Result((command,), None, os.fsdecode(b"".join(parts)), end if end < size else None, size)

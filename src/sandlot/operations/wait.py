@@ -38,7 +38,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     record = context.store.find(request.workspace)
     command = commands.wait(context, record, request.number, seconds(request.timeout), caller.cancellation)
     done = command_result(context, record, command, request.max_output)
-    if caller.output is not None:
+    if caller.output is not None and command.outcome is not None:
         folder = context.paths.workspace(record.id).command(command.number)
         for name in ("stdout", "stderr"):
             command_files.replay(folder, name, caller.output)
