@@ -5,6 +5,7 @@ Identity of a process is (pid, start time, boot id): a pid alone may have been r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -207,7 +208,8 @@ def kill_and_wait(processes: Sequence[ProcessIdentity], *, deadline_s: float = K
                 os.close(fd)
                 continue
             pidfds.append(fd)
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
         end = time.monotonic() + deadline_s
         for fd in pidfds:
             poller = select.poll()

@@ -12,10 +12,15 @@ from sandlot.model.base import OriginKind
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Lifetime
 from sandlot.operations.operation import argument
+from sandlot.runtimes.base import HOME
 from sandlot.settings import duration
 from sandlot.workspaces.context import Context
 
 __all__ = ["SeedRequest", "idle_timeout_of", "lifetime_of", "source_of", "toolchains_of"]
+
+_TOO_MUCH = ("/", "/dev", "/etc", "/run", "/var")
+_TAKEN = ("bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "workspace")
+"""Top folders that a workspace has of its own: nothing can be mounted below what it can write or what is read-only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +64,12 @@ def toolchains_of(request: SeedRequest) -> tuple[str, ...]:
         path = os.path.abspath(os.path.expanduser(text))
         if not os.path.isdir(path):
             raise PathNotFound(f"the toolchain folder {path} does not exist")
-        # A whole home or the root would show secrets, and mount points cannot lie below what the workspace owns.
+        # A whole home or the root would show secrets.
         home = os.path.realpath(os.path.expanduser("~"))
         real = os.path.realpath(path)
-        if real == home or home.startswith(real.rstrip("/") + "/") or real in ("/", "/etc", "/var", "/run", "/dev"):
+        if real == home or home.startswith(real.rstrip("/") + "/") or real in _TOO_MUCH:
             raise UsageError(f"{path} is too much to show", hint="name the folder that holds bin/ and lib/")
-        if path.split("/")[1] in (
-            "workspace",
-            "home",
-            "proc",
-            "dev",
-            "tmp",
-            "run",
-            "etc",
-            "usr",
-            "bin",
-            "lib",
-            "sys",
-        ) and (path.startswith(("/workspace", "/home/agent")) or path.split("/")[1] not in ("home", "tmp")):
+        if path.split("/")[1] in _TAKEN or path == HOME or path.startswith(HOME + "/"):
             raise UsageError(f"{path} cannot be shown at its own path inside", hint="/usr is inside already")
         found.append(path)
     return tuple(found)

@@ -102,6 +102,13 @@ class Channel:
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 
+    def finish(self) -> None:
+        """Say that no more is wanted, and wait until the agent has let go of the connection."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._socket.shutdown(socket.SHUT_WR)
+        while self.receive() is not None:
+            pass
+
     def fileno(self) -> int:
         """For waiting on several things at once."""
         return self._socket.fileno()

@@ -121,11 +121,12 @@ def _free(context: Context, record: WorkspaceRecord) -> Iterator[bool]:
     if not own.root.exists():
         yield True
         return
-    try:
-        with locks.try_exclusive(own.lock) as held:
-            yield held
-    except WorkspaceNotFound:
-        yield False
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(locks.try_exclusive(own.lock))
+        except WorkspaceNotFound:  # its folder went just now: somebody is deleting it
+            held = False
+        yield held
 
 
 def _drop(context: Context, record: WorkspaceRecord) -> int:

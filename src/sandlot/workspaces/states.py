@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from sandlot.errors import NameTaken, SnapshotNotFound, WorkspaceNotFound
+from sandlot.errors import NameTaken, SandlotError, SnapshotNotFound, WorkspaceNotFound
 from sandlot.model.workspace import Snapshot, WorkspaceRecord
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -86,7 +86,11 @@ def _still(context: Context, record: WorkspaceRecord) -> Iterator[None]:
         return
     with Channel(socket_of(context, record)) as channel:
         channel.call(messages.FREEZE)
-        yield  # closing the connection lets them go on, and so does our death
+        try:
+            yield  # closing the connection lets them go on, and so does our death
+        finally:
+            with contextlib.suppress(SandlotError):
+                channel.finish()  # they go on before the next snapshot may begin
 
 
 def _saved_layers(context: Context, record: WorkspaceRecord) -> tuple[str, ...]:

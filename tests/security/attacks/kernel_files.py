@@ -61,11 +61,14 @@ with open("/dev/zero", "rb") as zero, open("/dev/urandom", "rb") as urandom:
 with open("/dev/null", "w") as null:
     null.write("x")
 secret = []
-for path in ("/proc/kcore", "/proc/kallsyms", "/proc/keys", "/proc/kpagecount", "/proc/slabinfo", "/proc/vmallocinfo"):
+for name in ("kcore", "keys", "key-users", "kpagecount", "kpageflags", "kpagecgroup", "slabinfo", "timer_list",
+             "sched_debug", "vmallocinfo"):  # fmt: skip
     try:
-        with open(path, "rb") as file:
+        with open("/proc/" + name, "rb") as file:
             if file.read(16):
-                secret.append(path)
+                secret.append(name)
     except OSError:
         pass
+with open("/proc/kallsyms") as file:  # the kernel shows addresses to the privileged only
+    secret += [line for line in file if line.strip("0")[0] not in " "][:3]
 print(json.dumps({"writable": writable, "changed": changed, "working": working, "secret": secret}))
