@@ -181,8 +181,9 @@ print(json.dumps(told))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root to be mounted")
 def test_a_full_disk_is_an_error_in_words_and_leaves_nothing_half_done(state_dir: Path) -> None:
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")  # nobody outlives the script
     ran = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", FULL, str(state_dir)],
+        [*alone, sys.executable, "-c", FULL, str(state_dir)],
         env=clean_environment(state_dir), capture_output=True, timeout=120, check=False,
     )  # fmt: skip
     if b"unshare" in ran.stderr or b"mount:" in ran.stderr:
