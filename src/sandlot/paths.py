@@ -105,14 +105,14 @@ class Paths:
         <state>/                         $SANDLOT_STATE_DIR, else $XDG_STATE_HOME/sandlot, else ~/.local/state/sandlot
         ├── state.db                     SQLite, WAL
         ├── bases.lock                   flock: shared while a base is being taken into use, exclusive for prune
-        ├── bases/<id>.json              one base: its layers, origin, sizes; written last, so its presence is the commit
+        ├── bases/<id>.json              one base: its layers, origin, sizes; written last: the commit point
         ├── sources/<fingerprint>        which base a source with this fingerprint gave; <key>.last: its last state
         ├── layers/<id>/                 immutable trees: layer.json, workspace/, home/, manifest
         ├── building/                    half-made layers; published by one rename into layers/
         ├── empty/                       an empty folder: the lowest layer of an area that has none
         ├── workspaces/<id>/             see WorkspacePaths
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
-    <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (inside <state> if that was named)
+    <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
         ├── devices/                     nodes shown inside instead of the host's, when root is the caller
         └── probes.json                  what this machine's runtimes answered, by boot id, kernel and binary
