@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -343,3 +344,26 @@ def test_an_idle_stop_ends_with_a_deletion_when_its_time_has_come(sandlot: Sandl
     clock.pass_(2 * DAY)
     assert look(sandlot) == []
     assert not os.path.exists(sandlot._context.paths.workspace(workspace.id).root)
+
+
+def test_a_tree_is_gone_when_remove_tree_returns_whoever_else_removes_it(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandlot.bases import trees
+
+    for name in "abc":
+        (state_dir / "tree" / name / "deep").mkdir(parents=True)
+        (state_dir / "tree" / name / "file").write_text("")
+    listed = trees._unlink_files
+    others = iter(["b", "a/deep"])
+
+    def and_somebody_else(folder: int) -> list[bytes]:
+        found = listed(folder)
+        trees_gone = next(others, None)
+        if trees_gone is not None:
+            shutil.rmtree(state_dir / "tree" / trees_gone, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(trees, "_unlink_files", and_somebody_else)
+    trees.remove_tree(state_dir / "tree")
+    assert not (state_dir / "tree").exists()

@@ -30,13 +30,16 @@ def building_folder(paths: Paths) -> Iterator[Path]:
     while True:
         folder = paths.building / os.urandom(8).hex()
         folder.mkdir(mode=0o700)
-        lock = os.open(folder, FOLDER)
+        try:
+            lock = os.open(folder, FOLDER)
+        except FileNotFoundError:
+            continue  # a sweep was faster than our lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.stat(folder), os.fstat(lock)):
                 break
         except (BlockingIOError, FileNotFoundError):
-            pass  # a sweep was faster than our lock
+            pass  # the same
         os.close(lock)
     try:
         yield folder

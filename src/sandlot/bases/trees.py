@@ -95,7 +95,11 @@ def _remove(name: bytes, parent: int) -> None:
             pending = [_unlink_files(place.fd)]
             while True:
                 if pending[-1]:
-                    place.enter(pending[-1][-1])
+                    try:
+                        place.enter(pending[-1][-1])
+                    except FileNotFoundError:  # others may be removing it, too
+                        pending[-1].pop()
+                        continue
                     if os.fstat(place.fd).st_dev != device:
                         raise OSError(errno.EXDEV, "something is mounted in it")
                     pending.append(_unlink_files(place.fd))
@@ -104,7 +108,10 @@ def _remove(name: bytes, parent: int) -> None:
                 if not pending:
                     break
                 place.up()
-                os.rmdir(pending[-1].pop(), dir_fd=place.fd)
+                try:
+                    os.rmdir(pending[-1].pop(), dir_fd=place.fd)
+                except FileNotFoundError:
+                    pass
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=parent)
