@@ -242,6 +242,8 @@ class Agent:
                 command.control.close()
             worker.serve(connection.socket, control, connection.descriptors, kind, request, fields)
             status = 0
+        except (SystemExit, worker.ClientLeft):
+            pass  # a tool was ended by a stop, or by its client: the end of the stream says so
         except BaseException as error:  # a worker must never fall back into the agent's loop
             try:
                 connection.socket.settimeout(REPLY_WAIT_S)

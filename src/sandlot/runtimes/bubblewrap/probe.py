@@ -192,19 +192,29 @@ class Prober:
             return findings
 
 
+def _locked_folder(paths: Paths) -> tuple[Path, int]:
+    """A folder to probe in, and the descriptor that keeps a repair from taking it for a leftover."""
+    while True:
+        folder = paths.building / f"probe-{os.urandom(6).hex()}"
+        folder.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # a repair was faster than our lock
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                if os.path.samestat(os.stat(folder), os.fstat(lock)):
+                    return folder, lock
+            except FileNotFoundError:
+                pass
+            os.close(lock)
+
+
 @contextlib.contextmanager
 def _folders(paths: Paths) -> Iterator[Path]:
-    folder = paths.building / f"probe-{os.urandom(6).hex()}"
-    lock = -1
     try:
-        folder.mkdir(mode=0o700)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # or a repair takes it for a leftover
+        folder, lock = _locked_folder(paths)
         for name in ("upper", "work", "lower"):
             (folder / name).mkdir()
     except OSError as error:
-        if lock >= 0:
-            os.close(lock)
         raise StateUnwritable(f"cannot write below {paths.state}: {error.strerror}") from error
     try:
         yield folder
