@@ -378,9 +378,9 @@ def test_a_damaged_or_lost_database_is_rebuilt_from_the_folders(
     again = sandlot.get("first")
     assert again.exec("cat file").stdout.text == "again\n"  # the very same instance
     assert again.logs(1).output == "printed\n"
-    assert again.logs().commands[0].outcome is not None
-    assert again.logs().commands[0].outcome is not None
-    assert again.logs().commands[0].outcome.exit_code == 3
+    outcome = again.logs().commands[0].outcome
+    assert outcome is not None
+    assert outcome.exit_code == 3
     again.reset("saved")
     assert again.exec("cat file").stdout.text == "changed\n"
     assert not find_leaks(state_dir)
