@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -92,14 +91,17 @@ def test_a_reader_that_leaves_ends_other_printing_too(spawn: Spawn, workspace: W
     assert process.stderr.read() == b""
 
 
-def test_an_interrupted_demo_leaves_nothing(spawn: Spawn, sandlot: Sandlot, tmp_path: Path) -> None:
-    process = spawn("demo")
-    told = b""
-    while b"\n2. " not in told:
-        told += line(process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+def test_an_interrupted_demo_leaves_nothing(spawn: Spawn, sandlot: Sandlot) -> None:
+    for _ in range(5):  # on a busy machine a demo may be over before the signal is on its way
+        process = spawn("demo")
+        told = b""
+        while b"\n2. " not in told:
+            told += line(process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert sandlot.list() == []
+        place = next(word for word in told.decode().split() if "sandlot-demo-" in word)
+        assert not os.path.exists(os.path.dirname(place))
+        if process.returncode != 0:
+            break
     assert process.returncode == 130
-    assert sandlot.list() == []
-    place = next(word for word in told.decode().split() if "sandlot-demo-" in word)
-    assert not os.path.exists(os.path.dirname(place))

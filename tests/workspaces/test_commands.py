@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -198,6 +199,28 @@ def test_a_command_whose_workspace_ends_is_interrupted_and_its_output_kept(
         assert states(workspace) == ["interrupted"]
         assert workspace.logs(1).output == "partial\n"
         assert workspace.exec("echo fine").stdout.text == "fine\n"
+
+
+@pytest.mark.parametrize("end", ["stop", "reset", "kill", "delete"])
+def test_a_file_operation_whose_workspace_ends_is_interrupted_and_done_completely_or_not_at_all(
+    workspace: Workspace, end: str
+) -> None:
+    actions = {"stop": workspace.stop, "reset": workspace.reset, "delete": workspace.delete}
+
+    class Ending(io.BytesIO):
+        """Content in the midst of which the workspace ends."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(100)
+            if not data:
+                actions.get(end, lambda: kill_agent(workspace))()
+            return data
+
+    workspace.files.write("file", "before")
+    with pytest.raises(CommandInterrupted):
+        workspace.files.write("file", Ending(b"x" * 1000))
+    if end != "delete":
+        assert workspace.exec("cat file; ls -A").stdout.text == ("" if end == "reset" else "beforefile\n")
 
 
 def test_a_command_whose_supervisor_is_killed_is_interrupted_and_does_not_go_on(workspace: Workspace) -> None:

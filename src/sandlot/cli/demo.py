@@ -52,7 +52,7 @@ def _show(number: int, step: Step) -> None:
         print(f"   $ {shown(step.command)}")
     for line in step.output.rstrip("\n").split("\n"):
         print(f"   {shown(line)}".rstrip())
-    print()
+    print(flush=True)
     if not step.ok:
         print("error: this step did not go as it must", file=sys.stderr)
     sys.stdout.flush()
