@@ -20,6 +20,8 @@ from sandlot.sdk import Sandlot, Workspace
 
 SOURCE = Path(package.__file__).parent.parent
 NOBODY = 65534
+LEFT = "grep -sx -e sleep -e yes -e stubborn /proc/[0-9]*/comm"
+"""Prints what is there of the commands that tests start to be ended (a supervisor that just ends is none of them)."""
 
 CompletedProcess = subprocess.CompletedProcess[bytes]
 Cli = Callable[..., CompletedProcess]

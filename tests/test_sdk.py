@@ -30,6 +30,7 @@ from sandlot.errors import (
 from sandlot.model.command import CommandState
 from sandlot.model.workspace import WorkspaceState
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
+from tests.conftest import LEFT
 
 PATCH = """--- a/greeting.txt
 +++ b/greeting.txt
@@ -78,7 +79,7 @@ def seeded(sandlot: Sandlot, project: Path) -> Workspace:
 
 def processes_inside(workspace: Workspace) -> int:
     """How many of the sleeps that a test started are there (workers that are just ending are none of them)."""
-    return int(workspace.exec("grep -lx sleep /proc/[0-9]*/comm | wc -l").stdout.text)
+    return len(workspace.exec(LEFT).stdout.text.splitlines())
 
 
 class TestSandlot:

@@ -21,11 +21,11 @@ def find_leaks(state: Path) -> list[str]:
         records = sandlot._context.store.everything()
         unfinished = sandlot._context.store.unfinished()
         return [
+            *_processes(state, records),
             *(f"{record.id} was left in phase {phase}" for record, phase in unfinished),
             *_damage(state),
             *_strays(state, records),
             *_layers(state, records),
-            *_processes(state, records),
         ]
 
 

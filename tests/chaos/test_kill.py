@@ -205,6 +205,11 @@ class Chaos:
         with Sandlot(self.state) as sandlot:
             sandlot.repair()
             problems = find_leaks(self.state)
+            if problems and all(problem.endswith("is half-made") for problem in problems):
+                # A child of the killed caller was just being born or just ending, with the lock of what was made:
+                # nobody may take that away from it. find_leaks waited for its end.
+                sandlot.repair()
+                problems = find_leaks(self.state)
             for name, found in look(sandlot, self.world.states).items():
                 problem = self.world.settle(name, found)
                 problems += [problem] if problem else []

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -418,3 +419,21 @@ def test_the_mirror_follows_every_change_of_the_record(sandlot: Sandlot, workspa
         change()
         mirror = records.load_workspace((folder_of(workspace) / "record.json").read_text())
         assert replace(mirror, active_at="") == replace(record_of(workspace), active_at="")
+
+
+def test_first_uses_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite's busy timeout does not cover the change to WAL mode: seen as "database is locked"."""
+    barrier = threading.Barrier(6, timeout=60)
+
+    def first_use(path: Path) -> object:
+        barrier.wait()
+        opened = database.Database(path)
+        try:
+            return opened.read("SELECT count(*) FROM workspaces")[0][0]
+        finally:
+            opened.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(40):
+            path = tmp_path / f"{number}.db"
+            assert list(pool.map(first_use, [path] * 6)) == [0] * 6
