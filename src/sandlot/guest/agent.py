@@ -172,7 +172,7 @@ class Agent:
         if kind != messages.STATUS:
             self.active = time.monotonic()
         try:
-            if kind in (messages.EXEC, messages.TOOL):
+            if kind in messages.NUMBERED or kind == messages.TOOL:
                 if self.freeze is not None:  # nothing may start while a snapshot is being taken
                     self.deferred.append((connection, kind, request, fields))
                 else:
@@ -181,6 +181,8 @@ class Agent:
                 self._status(connection, kind)
             elif kind == messages.KILL:
                 self._kill(connection, messages.integer(fields[0]), messages.integer(fields[1], 0, 64))
+            elif kind == messages.JOIN:
+                self._join(connection, messages.integer(fields[0]))
             elif kind == messages.WAIT:
                 self._wait(connection, messages.integer(fields[0]))
             elif kind == messages.FREEZE:
@@ -202,7 +204,7 @@ class Agent:
             self._answer(connection, messages.FAILED, [b"invalid_argument", str(error).encode()])
 
     def _start(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
-        number = messages.Exec.parse(fields).number if kind == messages.EXEC else 0
+        number = messages.integer(fields[0]) if kind in messages.NUMBERED else 0
         worker.prepare(kind, fields)
         ours, theirs = _pair()
         try:
@@ -254,18 +256,16 @@ class Agent:
             os._exit(status)
 
     def _heard(self, command: Command) -> None:
-        """A worker says what it started (pid and dot), that it has ended (a letter), or is gone (end of stream)."""
+        """A worker says what it started (L and a pid), that it has ended (E), or is gone (end of stream)."""
         try:
-            data = command.control.recv(16)
+            data = command.control.recv(32)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        leader, dot, rest = data.rpartition(b".")
-        if dot:
-            command.leader = int(leader)
-            if not rest:
-                return
+        if data[:1] == b"L":
+            command.leader = int(data[1:])
+            return
         if command.running:
             command.running = False
             if not data:  # killed: nobody would see how its command ends, so that must not go on
@@ -293,10 +293,24 @@ class Agent:
             self._answer(connection, messages.FAILED, [b"command_not_found", b"the command is not running"])
             return
         try:
-            command.control.send(bytes([signal_number]))
+            command.control.send(b"K%d" % signal_number)
         except OSError:
             pass  # it ended meanwhile, which is what was wanted
         self._answer(connection, messages.RESULT, [b"sent"])
+
+    def _join(self, connection: Connection, number: int) -> None:
+        """Hand the connection to the worker of a command, which serves it from now on."""
+        command = self._find(number)
+        if command is not None:
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, connection.socket.fileno().to_bytes(4, sys.byteorder))]
+            try:
+                command.control.sendmsg([b"J%d" % connection.request], rights)
+            except OSError:
+                command = None  # it ended just now
+        if command is None:
+            self._answer(connection, messages.FAILED, [b"command_not_found", b"the command is not running"])
+        else:
+            self._drop(connection)
 
     def _wait(self, connection: Connection, number: int) -> None:
         if self._find(number) is None:
@@ -360,7 +374,7 @@ class Agent:
 
 
 def _pair() -> "tuple[_socket.socket, _socket.socket]":
-    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 def _recover() -> None:

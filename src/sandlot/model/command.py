@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sandlot.model.isolation import IsolationLevel
 
-__all__ = ["CommandOutcome", "CommandRecord", "CommandState", "Output"]
+__all__ = ["CommandKind", "CommandOutcome", "CommandRecord", "CommandState", "Output"]
 
 
 class CommandState(StrEnum):
@@ -19,6 +19,14 @@ class CommandState(StrEnum):
     TIMED_OUT = "timed_out"
     KILLED = "killed"
     INTERRUPTED = "interrupted"
+
+
+class CommandKind(StrEnum):
+    """``service`` and ``shell``: a numbered command with a name that can be talked to while it runs."""
+
+    COMMAND = "command"
+    SERVICE = "service"
+    SHELL = "shell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class CommandRecord:
     """The instance it ran in: a command of another instance cannot be running."""
     outcome: CommandOutcome | None = None
     isolation: IsolationLevel = IsolationLevel.NONE
+    kind: CommandKind = CommandKind.COMMAND
+    name: str | None = None
+    """Name of a service or shell."""
 
     @property
     def state(self) -> CommandState:

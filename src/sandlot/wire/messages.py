@@ -14,6 +14,9 @@ FREEZE = 7  #     -; thawed when the connection closes      -> RESULT
 SHUTDOWN = 8  #   grace in ms                               -> the connection closes when the agent is gone
 RELEASE = 9  #    -; the agent outlives its launcher from now on  -> RESULT
 IDLE = 10  #      seconds without activity before the agent ends (0: never)  -> RESULT
+JOIN = 11  #      command number; its worker takes the connection over  -> JOINED, then the worker's own | FAILED
+SERVICE = 12  #   see guest/service.py; descriptors as of EXEC  -> STARTED | FAILED
+SHELL = 13  #     see guest/shell.py                          -> STARTED | FAILED
 
 # agent -> host
 PONG = 64  #      commands running, processes, idle ms
@@ -23,6 +26,10 @@ EXITED = 67  #    see Exited
 ITEM = 68  #      one entry of a list, fields depend on the tool
 RESULT = 69  #    fields depend on the request
 FAILED = 70  #    code, message
+JOINED = 71  #    fields depend on the kind of command
+
+NUMBERED = (EXEC, SERVICE, SHELL)
+"""Requests that start a numbered command; the number is their first field."""
 
 DETACHED = 1
 """Exec flag: the command goes on when the connection closes (a background command)."""

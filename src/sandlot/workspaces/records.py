@@ -8,7 +8,7 @@ from typing import Any
 
 from sandlot.errors import StateCorrupt
 from sandlot.model.base import Origin, OriginKind
-from sandlot.model.command import CommandOutcome, CommandRecord, CommandState
+from sandlot.model.command import CommandKind, CommandOutcome, CommandRecord, CommandState
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Instance, Lifetime, Snapshot, WorkspaceRecord
 
@@ -57,6 +57,7 @@ def load_command(text: str) -> CommandRecord:
         if outcome is not None:
             data["outcome"] = CommandOutcome(**{**outcome, "state": CommandState(outcome["state"])})
         data["argv"] = tuple(data["argv"])
+        data["kind"] = CommandKind(data.get("kind", "command"))
         data["isolation"] = IsolationLevel(data["isolation"])
         return CommandRecord(**data)
     except (ValueError, KeyError, TypeError) as error:

@@ -1,0 +1,164 @@
+"""One user's workspaces."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from sandlot.model.isolation import IsolationLevel
+from sandlot.operations.operation import Caller
+from sandlot.paths import Paths
+from sandlot.sdk.words import Duration, Progress, Sink, command_fields, duration, word
+from sandlot.sdk.workspace import Workspace
+from sandlot.settings import Settings
+from sandlot.workspaces.context import Context
+
+if TYPE_CHECKING:
+    import builtins
+    from types import TracebackType
+
+    from sandlot.bases.store import BaseInfo, Pruned
+    from sandlot.operations import doctor
+    from sandlot.operations.described import WorkspaceInfo
+    from sandlot.operations.run import Result as RunResult
+    from sandlot.workspaces.cancellation import Cancellation
+    from sandlot.workspaces.reaper import Leftovers
+
+__all__ = ["Sandlot"]
+
+
+class Sandlot:
+    """One user's workspaces. Use as a context manager, or call ``close``; safe to use from several threads."""
+
+    def __init__(self, state_dir: str | os.PathLike[str] | None = None) -> None:
+        """``state_dir``: keep everything below this folder, instead of the user's state folder."""
+        paths = Paths.default() if state_dir is None else Paths.at(Path(state_dir))
+        self._context = Context(paths, Settings.load())
+        self._first = threading.Lock()
+        self._ready = False
+
+    def __enter__(self) -> Sandlot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; workspaces go on."""
+        self._context.close()
+
+    def call(self, operation: str, *, caller: Caller | None = None, **request: Any) -> Any:
+        """Run an operation by its name, with its request's fields; what all the typed methods do."""
+        from sandlot.operations import catalog
+        from sandlot.workspaces import reaper
+
+        if not self._ready and operation not in ("repair", "doctor"):
+            with self._first:  # one thread opens the store, and looks once after what killed processes left
+                if not self._ready:
+                    reaper.reconcile(self._context)
+                    self._ready = True
+        found = catalog.load(operation)
+        return found.invoke(self._context, found.request(**request), caller)
+
+    def create(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        ref: str | None = None,
+        include_ignored: bool = False,
+        committed_only: bool = False,
+        toolchains: Sequence[str | os.PathLike[str]] = (),
+        idle_timeout: Duration = "default",
+        retention: Duration = "default",
+        runtime: str = "bubblewrap",
+        min_isolation: IsolationLevel | str = IsolationLevel.NONE,
+        progress: Progress | None = None,
+    ) -> Workspace:
+        """A new workspace from a folder, git checkout or URL, archive, ``base:ID``, or nothing.
+
+        Raises NameTaken, PathNotFound, SeedUnreadable, ArchiveRefused, GitFailed, IsolationUnavailable, StartFailed,
+        StateUnwritable.
+        """
+        result = self.call(
+            "workspace_create",
+            caller=Caller(progress=progress) if progress else None,
+            source=None if source is None else os.fspath(source),
+            name=name,
+            labels=dict(labels or {}),
+            ref=ref,
+            include_ignored=include_ignored,
+            committed_only=committed_only,
+            toolchains=tuple(os.fspath(path) for path in toolchains),
+            idle_timeout=duration(idle_timeout),
+            retention=duration(retention),
+            runtime=runtime,
+            min_isolation=word(IsolationLevel, min_isolation),
+        )
+        return Workspace(self, result.workspace, base=result.base, owned=True)
+
+    def get(self, workspace: str) -> Workspace:
+        """The workspace with this id or name. Raises WorkspaceNotFound."""
+        return Workspace(self, self.call("workspace_status", workspace=workspace).workspace)
+
+    def list(
+        self, *, labels: Mapping[str, str] | None = None, name: str | None = None, state: str | None = None
+    ) -> builtins.list[WorkspaceInfo]:
+        """Facts about the workspaces that fit, most recently active first."""
+        from sandlot.model.workspace import WorkspaceState
+
+        wanted = None if state is None else word(WorkspaceState, state)
+        return list(self.call("workspace_list", labels=dict(labels or {}), name=name, state=wanted).workspaces)
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        cwd: str = "/workspace",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO | None = None,
+        timeout: Duration = "default",
+        toolchains: Sequence[str | os.PathLike[str]] = (),
+        on_output: Sink | None = None,
+        max_output: int = 64 * 1024,
+        cancellation: Cancellation | None = None,
+    ) -> RunResult:
+        """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``."""
+        result: RunResult = self.call(
+            "workspace_run",
+            caller=Caller(output=on_output, stdin=stdin, cancellation=cancellation),
+            **command_fields(command),
+            source=None if source is None else os.fspath(source),
+            cwd=cwd,
+            env=dict(env or {}),
+            timeout=duration(timeout),
+            toolchains=tuple(os.fspath(path) for path in toolchains),
+            max_output=max_output,
+        )
+        return result
+
+    def bases(self) -> builtins.list[BaseInfo]:
+        """The shared trees in the store, the last used one first."""
+        return list(self.call("base_list").bases)
+
+    def prune_bases(self, *, unused_for: float = 0, dry_run: bool = False) -> Pruned:
+        """Remove bases that nothing stands on and that were not used for ``unused_for`` seconds."""
+        pruned: Pruned = self.call("base_prune", unused_for=duration(unused_for) or "0s", dry_run=dry_run).pruned
+        return pruned
+
+    def doctor(self, *, deep: bool = False) -> doctor.Result:
+        """What works on this machine, found out by running it."""
+        result: doctor.Result = self.call("doctor", deep=deep)
+        return result
+
+    def repair(self) -> Leftovers:
+        """Clean up after killed processes; rebuild a damaged database."""
+        found: Leftovers = self.call("repair").found
+        return found
