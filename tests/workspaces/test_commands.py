@@ -207,18 +207,22 @@ def test_a_file_operation_whose_workspace_ends_is_interrupted_and_done_completel
 ) -> None:
     actions = {"stop": workspace.stop, "reset": workspace.reset, "delete": workspace.delete}
 
+    done = threading.Event()
+
     class Ending(io.BytesIO):
-        """Content in the midst of which the workspace ends."""
+        """Content in the midst of which the workspace ends: more than a pipe holds, so somebody inside has begun."""
 
         def read(self, size: int | None = -1) -> bytes:
-            data = super().read(100)
+            data = super().read(1 << 16)
             if not data:
                 actions.get(end, lambda: kill_agent(workspace))()
+                done.set()
             return data
 
     workspace.files.write("file", "before")
     with pytest.raises(CommandInterrupted):
-        workspace.files.write("file", Ending(b"x" * 1000))
+        workspace.files.write("file", Ending(b"x" * (1 << 20)))
+    assert done.wait(60)
     if end != "delete":
         assert workspace.exec("cat file; ls -A").stdout.text == ("" if end == "reset" else "beforefile\n")
 

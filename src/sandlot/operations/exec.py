@@ -10,7 +10,6 @@ from sandlot.operations.executed import (
     CommandResult,
     argv_of,
     command_result,
-    environment_of,
     timeout_of,
 )
 from sandlot.operations.operation import Caller, Operation, argument
@@ -35,7 +34,7 @@ def run(context: Context, request: Request, caller: Caller) -> CommandResult:
         record,
         argv_of(request),
         cwd=request.cwd,
-        env=environment_of(record, request),
+        env=request.env,
         stdin=caller.stdin,
         timeout_s=None if request.background and request.timeout is None else timeout_of(request),
         background=request.background,

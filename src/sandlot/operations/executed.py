@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ from sandlot.errors import UsageError
 from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.operation import argument
-from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.settings import seconds
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
@@ -20,7 +18,6 @@ __all__ = [
     "CommandResult",
     "argv_of",
     "command_result",
-    "environment_of",
     "exit_status",
     "timeout_of",
 ]
@@ -92,15 +89,6 @@ def argv_of(request: CommandRequest) -> list[str]:
 def timeout_of(request: CommandRequest) -> float | None:
     """Seconds; None: no limit."""
     return commands.DEFAULT_TIMEOUT_S if request.timeout is None else seconds(request.timeout)
-
-
-def environment_of(record: WorkspaceRecord, request: CommandRequest) -> dict[str, str]:
-    """What the request adds to a workspace's environment; its toolchains come first on PATH."""
-    added = dict(request.env)
-    if record.toolchains and "PATH" not in added:
-        bins = [os.path.join(path, "bin") for path in record.toolchains]
-        added["PATH"] = ":".join([*bins, environment()["PATH"]])
-    return added
 
 
 def command_result(context: Context, record: WorkspaceRecord, command: CommandRecord, limit: int) -> CommandResult:

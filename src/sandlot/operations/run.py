@@ -10,7 +10,6 @@ from sandlot.operations.executed import (
     CommandResult,
     argv_of,
     command_result,
-    environment_of,
     timeout_of,
 )
 from sandlot.operations.operation import Caller, Operation, argument
@@ -54,7 +53,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
             record,
             argv,
             cwd=request.cwd,
-            env=environment_of(record, request),
+            env=request.env,
             stdin=caller.stdin,
             timeout_s=timeout,
             sink=caller.output,

@@ -21,21 +21,19 @@ from sandlot.errors import (
     CommandNotFound,
     ProtocolError,
     SandlotError,
-    UsageError,
     WorkspaceNotFound,
 )
 from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
-from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.runtimes.channel import Channel, raise_failure
 from sandlot.wire import messages
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from sandlot.workspaces.command_files import CommandFiles, exit_record, held
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import connect, is_running, socket_of
+from sandlot.workspaces.requests import exec_request, register
 from sandlot.workspaces.standard_input import standard_input
-from sandlot.workspaces.store import now
 
 __all__ = ["OutputSink", "execute", "kill", "read_output", "recovered", "refresh", "responsive", "wait"]
 
@@ -72,53 +70,11 @@ def execute(
     """
     cancellation = cancellation or Cancellation()
     cancellation.check()
-    request = _request(argv, cwd, env or {}, timeout_s, context.settings.output_quota, background)
+    request = exec_request(context, record, argv, cwd=cwd, env=env, timeout_s=timeout_s, background=background)
     record, channel = connect(context, record)
     with channel, CommandFiles() as files:
-
-        def begin(number: int) -> CommandRecord:
-            files.make(context.paths.workspace(record.id).command(number))
-            return CommandRecord(
-                number=number,
-                argv=tuple(argv),
-                cwd=cwd,
-                background=background,
-                started_at=now(),
-                timeout_ms=request.timeout_ms,
-                generation=record.generation,
-                token=record.instance.token if record.instance else "",
-                isolation=record.isolation,
-            )
-
-        command = context.store.add_command(record.id, begin)
-        request.number = command.number
+        command = register(context, record, files, request, argv, cwd=cwd)
         return _Run(context, record, command, sink, cancellation).carry_out(channel, request, stdin, files)
-
-
-def _request(
-    argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float | None, quota: int, background: bool
-) -> messages.Exec:
-    if not argv or not argv[0]:
-        raise UsageError("there is no command to run", hint="sandlot workspace exec ID -- COMMAND [ARG...]")
-    folder = os.path.join(PROJECT, cwd)
-    merged = {**environment(), "PWD": folder, **env}
-    for text in (*argv, cwd, *merged, *merged.values()):
-        if "\0" in text:
-            raise UsageError("a command, its folder and its environment cannot hold NUL characters")
-    for name in merged:
-        if not name or "=" in name:
-            raise UsageError(f"{name!r} is not a valid environment variable name")
-    if timeout_s is not None and timeout_s <= 0:
-        raise UsageError("the timeout must be positive", hint="never: no limit")
-    return messages.Exec(
-        number=0,
-        flags=messages.DETACHED if background else 0,
-        timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
-        quota=quota,
-        cwd=os.fsencode(folder),
-        argv=[os.fsencode(word) for word in argv],
-        env=[os.fsencode(f"{name}={value}") for name, value in merged.items()],
-    )
 
 
 class _Run:
