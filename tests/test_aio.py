@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from sandlot import AsyncSandlot, AsyncWorkspace, Sandlot, Workspace
-from sandlot.aio import THREADS, AsyncFiles, AsyncSnapshots
+from sandlot.aio import THREADS, AsyncFiles, AsyncShell, AsyncShells, AsyncSnapshots
 from sandlot.errors import NameTaken, UsageError, WorkspaceNotFound
 from sandlot.model.command import CommandState
-from sandlot.sdk import Files, Snapshots
+from sandlot.sdk import Files, Shell, Shells, Snapshots
 from tests.conftest import LEFT
 
 DEADLINE_S = 60
@@ -260,7 +260,14 @@ def test_an_error_in_the_sink_ends_the_command(sandlot: Sandlot, workspace: Work
 
 @pytest.mark.parametrize(
     ("asynchronous", "synchronous"),
-    [(AsyncSandlot, Sandlot), (AsyncWorkspace, Workspace), (AsyncFiles, Files), (AsyncSnapshots, Snapshots)],
+    [
+        (AsyncSandlot, Sandlot),
+        (AsyncWorkspace, Workspace),
+        (AsyncFiles, Files),
+        (AsyncSnapshots, Snapshots),
+        (AsyncShell, Shell),
+        (AsyncShells, Shells),
+    ],
 )
 def test_every_method_takes_the_same_arguments(asynchronous: type, synchronous: type) -> None:
     for name, method in vars(synchronous).items():

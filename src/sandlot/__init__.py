@@ -28,9 +28,19 @@ if TYPE_CHECKING:
     from sandlot.aio import AsyncSandlot, AsyncWorkspace
     from sandlot.errors import SandlotError
     from sandlot.model.isolation import IsolationLevel
+    from sandlot.model.secret import Secret
     from sandlot.sdk import Sandlot, Workspace
 
-__all__ = ["AsyncSandlot", "AsyncWorkspace", "IsolationLevel", "Sandlot", "SandlotError", "Workspace", "__version__"]
+__all__ = [
+    "AsyncSandlot",
+    "AsyncWorkspace",
+    "IsolationLevel",
+    "Sandlot",
+    "SandlotError",
+    "Secret",
+    "Workspace",
+    "__version__",
+]
 
 _HOMES = {
     "AsyncSandlot": "sandlot.aio",
@@ -38,6 +48,7 @@ _HOMES = {
     "IsolationLevel": "sandlot.model.isolation",
     "Sandlot": "sandlot.sdk",
     "SandlotError": "sandlot.errors",
+    "Secret": "sandlot.model.secret",
     "Workspace": "sandlot.sdk",
 }
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from sandlot.sdk import Files, Sandlot, Snapshots, Workspace
+from sandlot.sdk import Files, Sandlot, Secrets, Services, Shell, Shells, Snapshots, Workspace
 from sandlot.workspaces.cancellation import Cancellation
 
 if TYPE_CHECKING:
@@ -27,9 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from sandlot.model.shell import ShellInfo
     from sandlot.operations.described import WorkspaceInfo
 
-__all__ = ["AsyncFiles", "AsyncSandlot", "AsyncSnapshots", "AsyncWorkspace"]
+__all__ = [
+    "AsyncFiles",
+    "AsyncSandlot",
+    "AsyncSecrets",
+    "AsyncServices",
+    "AsyncShell",
+    "AsyncShells",
+    "AsyncSnapshots",
+    "AsyncWorkspace",
+]
 
 THREADS = 64
 """How many calls of one AsyncSandlot run at the same time."""
@@ -206,6 +216,105 @@ class AsyncFiles(_Facade):
     delete = _awaited(Files.delete)
 
 
+class AsyncShell(_Facade):
+    """One shell. In an ``async with`` statement it is closed at the end."""
+
+    _inner: Shell
+
+    def __init__(self, inner: Shell, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"<AsyncShell {self._inner.name}>"
+
+    async def __aenter__(self) -> AsyncShell:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._threads.call(functools.partial(self._inner.__exit__, kind, error, trace))
+
+    @property
+    def info(self) -> ShellInfo:
+        """Its facts as of the last call that answered with them."""
+        return self._inner.info
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._inner.name
+
+    write = _awaited(Shell.write)
+    read = _cancellable(Shell.read)
+    resize = _awaited(Shell.resize)
+    signal = _awaited(Shell.signal)
+    close = _awaited(Shell.close)
+
+
+def _attached(
+    method: Callable[Concatenate[Shells, P], Shell], *, undo: Callable[[Shell], None] | None = None
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncShell]]:
+    """The twin of a method that answers with a shell; a cancelled call closes what it opened."""
+
+    @functools.wraps(method)
+    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> AsyncShell:
+        work = functools.partial(method, self._inner, *arguments, **named)
+        return AsyncShell(await self._threads.call(work, undo=undo), self._threads)
+
+    return twin
+
+
+def _close(shell: Shell) -> None:
+    shell.close()
+
+
+class AsyncShells(_Facade):
+    """The shells of one workspace."""
+
+    _inner: Shells
+
+    def __init__(self, inner: Shells, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    open = _attached(Shells.open, undo=_close)
+    get = _attached(Shells.get)
+    list = _awaited(Shells.list)
+
+
+class AsyncServices(_Facade):
+    """The services of one workspace."""
+
+    _inner: Services
+
+    def __init__(self, inner: Services, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    start = _cancellable(Services.start)
+    list = _awaited(Services.list)
+    status = _awaited(Services.status)
+    logs = _awaited(Services.logs)
+    follow = _cancellable(Services.follow)
+    stop = _cancellable(Services.stop)
+
+
+class AsyncSecrets(_Facade):
+    """What one workspace can use but not read."""
+
+    _inner: Secrets
+
+    def __init__(self, inner: Secrets, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    set = _awaited(Secrets.set)
+    list = _awaited(Secrets.list)
+    delete = _awaited(Secrets.delete)
+
+
 class AsyncSnapshots(_Facade):
     """The saved states of one workspace."""
 
@@ -264,6 +373,21 @@ class AsyncWorkspace(_Facade):
     def files(self) -> AsyncFiles:
         """Its files."""
         return AsyncFiles(self._inner.files, self._threads)
+
+    @property
+    def services(self) -> AsyncServices:
+        """Its services."""
+        return AsyncServices(self._inner.services, self._threads)
+
+    @property
+    def shells(self) -> AsyncShells:
+        """Its shells."""
+        return AsyncShells(self._inner.shells, self._threads)
+
+    @property
+    def secrets(self) -> AsyncSecrets:
+        """Its secrets."""
+        return AsyncSecrets(self._inner.secrets, self._threads)
 
     @property
     def snapshots(self) -> AsyncSnapshots:

@@ -12,11 +12,17 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── WorkspaceNotFound   workspace_not_found
     │   ├── SnapshotNotFound    snapshot_not_found
     │   ├── CommandNotFound     command_not_found
+    │   ├── ServiceNotFound     service_not_found
+    │   ├── ShellNotFound       shell_not_found
     │   ├── BaseNotFound        base_not_found
+    │   ├── SecretNotFound      secret_not_found
     │   └── PathNotFound        path_not_found
     ├── Conflict                                       4
     │   ├── NameTaken           name_taken
     │   ├── WorkspaceBusy       workspace_busy
+    │   ├── ShellBusy           shell_busy
+    │   ├── ShellEnded          shell_ended
+    │   ├── PortTaken           port_taken
     │   ├── TargetExists        target_exists
     │   ├── PatchRejected       patch_rejected
     │   ├── SyncConflict        sync_conflict
@@ -26,12 +32,14 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── ArchiveRefused      archive_refused
     │   ├── UnsafePath          unsafe_path
     │   ├── FileRefused         file_refused
+    │   ├── SecretExposed       secret_exposed
     │   └── GitFailed           git_failed
     ├── IsolationUnavailable    isolation_unavailable  6   never falls back to the host
     ├── WorkspaceFailure                               7   the workspace broke, not the command
     │   ├── StartFailed         start_failed
     │   ├── AgentUnresponsive   agent_unresponsive
     │   ├── CommandInterrupted  command_interrupted
+    │   ├── NetworkUnavailable  network_unavailable
     │   └── ProtocolError       protocol_error
     └── StateError                                     8
         ├── StateUnwritable     state_unwritable
@@ -55,13 +63,21 @@ __all__ = [
     "IsolationUnavailable",
     "LimitReached",
     "NameTaken",
+    "NetworkUnavailable",
     "NotFound",
     "PatchRejected",
     "PathNotFound",
+    "PortTaken",
     "ProtocolError",
     "Refused",
     "SandlotError",
+    "SecretExposed",
+    "SecretNotFound",
     "SeedUnreadable",
+    "ServiceNotFound",
+    "ShellBusy",
+    "ShellEnded",
+    "ShellNotFound",
     "SnapshotNotFound",
     "StartFailed",
     "StateCorrupt",
@@ -135,11 +151,32 @@ class CommandNotFound(NotFound):
     default_hint = "sandlot workspace logs ID"
 
 
+class ServiceNotFound(NotFound):
+    """The workspace has, and had, no service of that name."""
+
+    code = "service_not_found"
+    default_hint = "sandlot workspace service list ID"
+
+
+class ShellNotFound(NotFound):
+    """The workspace has, and had, no shell of that name or number."""
+
+    code = "shell_not_found"
+    default_hint = "sandlot workspace shell list ID"
+
+
 class BaseNotFound(NotFound):
     """No base has that id."""
 
     code = "base_not_found"
     default_hint = "sandlot base list"
+
+
+class SecretNotFound(NotFound):
+    """The workspace has no secret of that name."""
+
+    code = "secret_not_found"
+    default_hint = "sandlot workspace secret list ID"
 
 
 class PathNotFound(NotFound):
@@ -169,6 +206,27 @@ class WorkspaceBusy(Conflict):
     default_hint = "try again in a moment"
 
 
+class ShellBusy(Conflict):
+    """A shell does not read its input, or serves too many clients; nothing was written."""
+
+    code = "shell_busy"
+    default_hint = "try again, or interrupt what runs in it: sandlot workspace shell signal ID SHELL INT"
+
+
+class ShellEnded(Conflict):
+    """The shell has ended, so there is nobody to write to; what it printed can still be read."""
+
+    code = "shell_ended"
+    default_hint = "sandlot workspace shell open ID"
+
+
+class PortTaken(Conflict):
+    """A port of the host that was to be published is in use."""
+
+    code = "port_taken"
+    default_hint = "name another one, or publish without a host port and let sandlot pick: --publish PORT"
+
+
 class TargetExists(Conflict):
     """A host path that would be written already exists."""
 
@@ -191,9 +249,10 @@ class SyncConflict(Conflict):
 
 
 class LimitReached(Conflict):
-    """A configured limit, such as the number of workspaces, does not allow another one."""
+    """A configured limit, such as the number of workspaces, or the disk of one, does not allow more."""
 
     code = "limit_reached"
+    default_hint = "sandlot workspace file delete ID PATH, or sandlot workspace reset ID"
 
 
 class Refused(SandlotError):
@@ -229,6 +288,13 @@ class FileRefused(Refused):
 
     code = "file_refused"
     default_hint = "sandlot workspace file list ID shows kinds and modes"
+
+
+class SecretExposed(Refused):
+    """What was to leave the workspace holds the value of a secret; ``details`` names the files. Nothing was done."""
+
+    code = "secret_exposed"
+    default_hint = "take the value out of these files, or go on with --allow-secrets"
 
 
 class GitFailed(Refused):
@@ -272,6 +338,13 @@ class CommandInterrupted(WorkspaceFailure):
 
     code = "command_interrupted"
     default_hint = "sandlot workspace logs ID shows how far it came"
+
+
+class NetworkUnavailable(WorkspaceFailure):
+    """The network that a workspace is to have cannot be made on this machine, or its gateway did not start."""
+
+    code = "network_unavailable"
+    default_hint = "sandlot doctor"
 
 
 class ProtocolError(WorkspaceFailure):

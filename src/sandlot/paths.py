@@ -35,6 +35,11 @@ class GenerationPaths:
     def log(self) -> Path:
         return self.root / "agent.log"
 
+    @property
+    def gateway_log(self) -> Path:
+        """What the network gateway complained about."""
+        return self.root / "gateway.log"
+
     def area(self, name: str) -> Path:
         """The folder of one area (``workspace`` or ``home``)."""
         return self.root / name
@@ -49,10 +54,13 @@ class WorkspacePaths:
         <id>/
         ├── lock                 flock: held while its life changes (start, reset, snapshot, delete)
         ├── record.json          mirror of the database row, from which `sandlot repair` rebuilds a lost database
+        ├── secrets.json         values of its secrets, 0600: the only place on disk that holds them
+        ├── trust/               certificates shown inside, read-only
         ├── agent.sock           the running agent's socket
         ├── agent.log            what the runtime printed, bounded
         ├── g<N>/                the current generation (older ones are on their way to trash)
         ├── commands/<n>/        stdout, stderr, exit of command n
+        ├── denials.log          what its network policy refused, bounded
         └── patches/             full patches of answers that were capped
     """
 
@@ -67,8 +75,20 @@ class WorkspacePaths:
         return self.root / "record.json"
 
     @property
+    def secrets(self) -> Path:
+        return self.root / "secrets.json"
+
+    @property
+    def trust(self) -> Path:
+        return self.root / "trust"
+
+    @property
     def commands(self) -> Path:
         return self.root / "commands"
+
+    @property
+    def denials(self) -> Path:
+        return self.root / "denials.log"
 
     @property
     def patches(self) -> Path:
@@ -90,10 +110,20 @@ class WorkspacePaths:
         """A fresh name for a record that is being written."""
         return self.root / f".record.{os.urandom(4).hex()}"
 
+    @property
+    def secrets_draft(self) -> Path:
+        """A fresh name for secrets that are being written."""
+        return self.root / f".secrets.{os.urandom(4).hex()}"
+
+    @staticmethod
+    def is_secrets_draft(entry: Path) -> bool:
+        """Whether an entry of this folder is what somebody was killed while writing secrets."""
+        return entry.name.startswith(".secrets.")
+
     @staticmethod
     def is_draft(entry: Path) -> bool:
-        """Whether an entry of this folder is a record that somebody was killed while writing."""
-        return entry.name.startswith(".record.")
+        """Whether an entry of this folder is a record, or secrets, that somebody was killed while writing."""
+        return entry.name.startswith((".record.", ".secrets."))
 
 
 @dataclass(frozen=True, slots=True)

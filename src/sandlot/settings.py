@@ -74,6 +74,24 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> str:
+    """A size, a share such as ``75%``, or ``never``; what it amounts to depends on the machine."""
+    if text != "never" and not re.fullmatch(r"(100|\d{1,2})(\.\d{1,3})?%", text, re.ASCII):
+        size(text)
+    return text
+
+
+def _number(text: str) -> str:
+    if text != "never" and not re.fullmatch(r"\d{1,4}(\.\d{1,3})?%?", text, re.ASCII):
+        raise UsageError(f"{text!r} is not a number of processors", hint="write 2, 1.5 or never")
+    return text
+
+
+def _longest(text: str) -> str:
+    seconds(text)
+    return text
+
+
 def _setting(default: object, parse: Callable[[str], object]) -> object:
     return field(default=default, metadata={"parse": parse})
 
@@ -92,6 +110,22 @@ class Settings:
     """Bytes of each output stream of a command that are kept on disk (and its last 64 KiB beyond)."""
     tmp_size: int = _setting(1 << 30, size)  # type: ignore[assignment]  # see above
     """Size limit of a workspace's /tmp and /dev/shm, each, in bytes of memory."""
+    detach_keys: str = _setting("ctrl-],d", str)  # type: ignore[assignment]  # see above
+    """Keys that detach a terminal from a shell: names or single characters, with commas between."""
+    memory: str = _setting("75%", _share)  # type: ignore[assignment]  # see above
+    """Memory of each workspace: a size, a share of what the machine has, or never."""
+    cpus: str = _setting("never", _number)  # type: ignore[assignment]  # see above
+    """Processors of each workspace, such as 1.5, or never."""
+    processes: str = _setting("4096", _share)  # type: ignore[assignment]  # see above
+    """Processes and threads of each workspace, or never."""
+    open_files: str = _setting("65536", _share)  # type: ignore[assignment]  # see above
+    """Open files of each process, or never."""
+    disk: str = _setting("90%", _share)  # type: ignore[assignment]  # see above
+    """Disk that a workspace's changes may take: a size, a share of what is free at its start, or never."""
+    inodes: str = _setting("2M", _share)  # type: ignore[assignment]  # see above
+    """Files and folders among a workspace's changes, or never."""
+    max_duration: str = _setting("never", _longest)  # type: ignore[assignment]  # see above
+    """Longest run of one command, or never."""
     sources: dict[str, Where] = field(default_factory=dict, compare=False)
     """Where each value above came from."""
 

@@ -25,7 +25,7 @@ plan = json.loads(sys.argv[1])
 os.environ.update(plan["environment"])
 from sandlot.runtimes.bubblewrap.interpreter import stage
 from sandlot.sdk import Sandlot
-with Sandlot() as made, made.create() as sibling, made.create() as workspace:
+with Sandlot() as made, made.create() as sibling, made.create(**plan["create"]) as workspace:
     sibling.exec(["tee", "secret", "/tmp/secret", "/home/agent/secret"], stdin=plan["token"].encode())
     names = {"{state}": str(made._context.paths.state), "{sibling}": sibling.id, "{own}": workspace.id}
     python = stage(made._context.paths).executable
@@ -44,13 +44,20 @@ class Attacker:
         self._run = run
         self.token = "canary" + secrets.token_hex(12)
 
-    def __call__(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def __call__(
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        create: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """What the program ``attacks/NAME.py`` reports; ``{state}`` and ``{sibling}`` are filled in."""
         plan = {
             "source": (ATTACKS / f"{name}.py").read_text(),
             "arguments": arguments,
             "environment": dict(environment or {}),
             "token": self.token,
+            "create": dict(create or {}),
         }
         done = self._run(["-c", DRIVER, json.dumps(plan)])
         assert done.returncode == 0, done.stderr.decode()[-3000:]

@@ -1,10 +1,13 @@
-"""Case 12: with the network off there is nobody to talk to."""
+"""Case 12: with the network off there is nobody to talk to, with an allow list those who are on it."""
 
 from __future__ import annotations
 
 import contextlib
+import http.server
 import secrets
 import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.security.conftest import Attacker
@@ -49,3 +52,48 @@ def test_nothing_of_the_host_or_the_network_is_reachable(attacker: Attacker, hos
     assert heard == []
     assert abstract not in "".join(report["sockets"])
     assert report["interfaces"] == ["lo"]
+
+
+class Canary(http.server.BaseHTTPRequestHandler):
+    """Nobody inside may ever see its answer, unless it was allowed."""
+
+    def do_GET(self) -> None:
+        self.server.heard.append(self.path)  # type: ignore[attr-defined]  # set below
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"" if self.server.allowed else b"canary")  # type: ignore[attr-defined]  # set below
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def server(address: str, *, allowed: bool) -> Iterator[http.server.ThreadingHTTPServer]:
+    made = http.server.ThreadingHTTPServer((address, 0), Canary)
+    made.heard, made.allowed = [], allowed  # type: ignore[attr-defined]  # a test's own server
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        made.server_close()
+        thread.join(20)
+
+
+def test_an_allow_list_lets_nothing_else_through(attacker: Attacker) -> None:
+    with server("127.0.0.2", allowed=True) as friend, server("0.0.0.0", allowed=False) as enemy:
+        place = f"127.0.0.2:{friend.server_port}"
+        # The forbidden server is there: the host itself reaches it.
+        with socket.create_connection(("127.0.0.1", enemy.server_port)):
+            pass
+        create = {"allow_private": [place], "allow": ["one.test", "127.0.0.1", "169.254.169.254", "localhost"]}
+        report = attacker("egress", place, str(enemy.server_port), create=create)
+    assert report["works"] == "HTTP/1.1 200"
+    assert report["reached"] == []
+    assert enemy.heard == []  # type: ignore[attr-defined]  # set above
+    assert {answer[:9] for answer in report["answers"].values()} <= {"HTTP/1.1 ", ""}
+    assert report["gateway"] == []
+    assert report["sockets"] == []

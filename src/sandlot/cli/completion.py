@@ -34,6 +34,18 @@ def _snapshots(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         return []
 
 
+def _shells(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    from sandlot.workspaces import shells
+    from sandlot.workspaces.context import Context
+
+    try:
+        context = Context.default()
+        record = context.store.find(parsed_args.workspace or "")
+        return [each.name or "" for each in shells.all_of(context, record) if each.outcome is None]
+    except SandlotError:
+        return []
+
+
 def _states(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     return ["baseline", *_snapshots(parsed_args)]
 
@@ -63,6 +75,10 @@ def _whole_parser() -> argparse.ArgumentParser:
         parser = groups[path[:-1]].add_parser(path[-1])
         if path in catalog.BY_COMMAND:
             _fill(parser, catalog.BY_COMMAND[path])
+        elif path == ("workspace", "shell", "attach"):
+            parser.add_argument("workspace").completer = _workspaces  # type: ignore[attr-defined]  # as below
+            parser.add_argument("shell", nargs="?").completer = _shells  # type: ignore[attr-defined]  # as below
+            parser.add_argument("--detach-keys")
         elif path == ("completion",):
             parser.add_argument("shell", choices=SHELLS)
         elif path == ("demo",):
@@ -82,6 +98,8 @@ def _fill(parser: argparse.ArgumentParser, name: str) -> None:
             continue  # files and folders, by argcomplete's own habit
         else:
             completer = _COMPLETERS.get((name, action.dest), _nothing)
+            if action.dest == "shell" and name.startswith("shell_"):
+                completer = _shells
         if action.choices is None and action.nargs != 0:
             action.completer = completer  # type: ignore[attr-defined]  # where argcomplete looks for it
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from sandlot.cli import limits, networks, secrets, services, shell
 from sandlot.cli.terminal import shown, table
 
 __all__ = ["print_ids", "print_result"]
@@ -60,6 +61,9 @@ def _facts(info: Any) -> None:
         rows.append(("snapshots", ", ".join(info.snapshots)))
     if info.deadline:
         rows.append(("unless used", f"{info.deadline.action} at {info.deadline.at}"))
+    rows += limits.rows(info.limits)
+    rows += networks.rows(info.network)
+    rows += secrets.rows(info.secrets)
     for key, value in rows:
         print(f"{key:12} {shown(value)}")
     for path in info.origin.skipped[:10]:
@@ -105,6 +109,11 @@ def _status(result: Any) -> None:
     print(f"{'commands':12} {result.commands}, {len(result.running)} running")
     for command in result.running:
         print(f"  {command.number}. {shown(shlex.join(command.argv))} (since {command.started_at})")
+    networks.print_denials(result.denials)
+    if result.services:
+        print("services")
+        for each in result.services:
+            print(f"  {services.service_line(each)}")
     if not result.responsive:
         print("warning: the workspace's agent does not answer", file=sys.stderr)
 
@@ -123,9 +132,11 @@ def _command_end(result: Any) -> None:
     outcome = result.command.outcome
     if outcome is None:
         return
+    networks.print_denied(result.denied)
     if outcome.state in ("timed_out", "killed"):
         seconds = outcome.duration_ms / 1000
         print(f"sandlot: {outcome.state.value.replace('_', ' ')} after {seconds:.1f} s", file=sys.stderr)
+    limits.print_hit(outcome)
     for name, output in (("stdout", result.stdout), ("stderr", result.stderr)):
         if output.lost_bytes:
             lost = f"{output.lost_bytes} bytes of {name}"
@@ -155,6 +166,7 @@ def _killed(result: Any) -> None:
 
 
 def _logs(result: Any) -> None:
+    networks.print_denied(result.denied)
     if result.output is not None:
         if result.next_offset is not None:
             print(f"more: --offset {result.next_offset} (of {result.total_bytes} bytes)", file=sys.stderr)
@@ -182,7 +194,8 @@ def _changes(result: Any, out: Any = None) -> None:
         path = f"{change.old_path} -> {change.path}" if change.old_path else change.path
         note = f"  [not in the patch: {change.omitted}]" if change.omitted else ""
         print(f"{change.status.value:8}  {counts:>12}  {shown(path)}{note}", file=out or sys.stdout)
-    print(f"{len(result.files)} files changed, +{result.additions} -{result.deletions}", file=out or sys.stdout)
+    files = "1 file" if len(result.files) == 1 else f"{len(result.files)} files"
+    print(f"{files} changed, +{result.additions} -{result.deletions}", file=out or sys.stdout)
 
 
 def _ignored(result: Any) -> None:
@@ -201,6 +214,8 @@ def _diff(request: Any, result: Any) -> None:
     for change in result.files:
         if change.omitted:
             print(f"warning: {shown(change.path)} is not in the patch: {change.omitted}", file=sys.stderr)
+    if result.redacted:
+        print("warning: values of secrets were blanked out; the patch is not what the workspace holds", file=sys.stderr)
     if request.handle is None and not result.files:
         print("no changes", file=sys.stderr)
     if result.handle is not None:
@@ -309,7 +324,7 @@ def _repaired(result: Any) -> None:
     if not found.total:
         print("nothing to repair")
         return
-    for name in ("rebuilt", "workspaces", "instances", "folders", "layers", "expired", "trash"):
+    for name in ("rebuilt", "workspaces", "instances", "folders", "layers", "expired", "trash", "groups"):
         count = getattr(found, name)
         if count:
             print(f"{name:12} {count}")
@@ -327,6 +342,20 @@ FORMATS: dict[str, Callable[[Any], None]] = {
     "file_delete": lambda result: print(f"deleted {result.files} files, {result.folders} folders"),
     "patch_apply": _patched,
     "repair": _repaired,
+    "service_list": services.print_listed,
+    "service_logs": services.print_logged,
+    "service_start": services.print_service,
+    "service_status": services.print_service,
+    "service_stop": services.print_service,
+    "shell_close": shell.print_closed,
+    "shell_list": shell.print_list,
+    "shell_read": shell.print_read,
+    "shell_resize": shell.print_closed,
+    "shell_signal": shell.print_closed,
+    "shell_write": lambda result: print(f"typed {result.bytes} bytes\nnext: --cursor {result.cursor}"),
+    "secret_delete": secrets.print_deleted,
+    "secret_list": secrets.print_list,
+    "secret_set": secrets.print_set,
     "snapshot_create": _snapshot,
     "snapshot_delete": _snapshot,
     "snapshot_list": _snapshots,
@@ -343,4 +372,8 @@ FORMATS: dict[str, Callable[[Any], None]] = {
     "workspace_sync_push": _synced,
     "workspace_wait": _waited,
 }
-WITH_REQUEST: dict[str, Callable[[Any, Any], None]] = {"diff": _diff, "workspace_exec": _background}
+WITH_REQUEST: dict[str, Callable[[Any, Any], None]] = {
+    "diff": _diff,
+    "shell_open": shell.print_opened,
+    "workspace_exec": _background,
+}

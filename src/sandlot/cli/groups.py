@@ -17,11 +17,15 @@ GROUPS: dict[Path, str] = {
     ("workspace",): "make, use and delete workspaces",
     ("workspace", "file"): "read and change files in a workspace",
     ("workspace", "patch"): "apply patches in a workspace",
+    ("workspace", "shell"): "shells in a workspace; with an ID alone: open one and attach this terminal to it",
+    ("workspace", "service"): "run long-lived processes in a workspace",
+    ("workspace", "secret"): "what a workspace can use at certain hosts but not read",
     ("workspace", "snapshot"): "save and list states of a workspace",
     ("workspace", "sync"): "bring later host changes in",
     ("base",): "the shared trees workspaces start from",
 }
 EXTRA: dict[Path, str] = {
+    ("workspace", "shell", "attach"): "Attach this terminal to a shell that is open.",
     ("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
     ("completion",): "Print the shell code that completes sandlot's commands.",
 }

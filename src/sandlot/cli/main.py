@@ -77,7 +77,7 @@ def _dispatch(words: list[str]) -> int:
     try:
         name, rest, group = find(options)
         if name is None:
-            return _without_operation(group, rest, json_wanted)
+            return _without_operation(group, rest, json_wanted, command)
         from sandlot.cli.run import execute
         from sandlot.operations import catalog
 
@@ -107,7 +107,9 @@ def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: bool) -> int:
+def _without_operation(
+    group: tuple[str, ...], rest: list[str], json_wanted: bool, program: list[str] | None
+) -> int:
     """A group's help, one of the few commands that are no operations, or a mistake."""
     from sandlot.cli.groups import print_help, unknown
     from sandlot.errors import UsageError
@@ -132,4 +134,10 @@ def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: boo
         from sandlot.cli.completion import command as completion
 
         return completion(words[1:])
+    if group == ("workspace", "shell") and (words[0] == "attach" or not words[0].startswith("-")):
+        from sandlot.cli.shell import ATTACH, OPEN
+        from sandlot.cli.shell import command as shell
+
+        attach = words[0] == "attach"
+        return shell(ATTACH if attach else OPEN, [*rest[1:]] if attach else rest, program)
     raise unknown(group, words[0])

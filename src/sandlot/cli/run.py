@@ -28,6 +28,10 @@ def execute(operation: Operation[Any, Any], arguments: list[str], command: list[
     parsed = words.build(operation).parse_args(arguments)
     try:
         return _execute(operation, parsed, command)
+    except KeyboardInterrupt:
+        if getattr(parsed, "follow", False):  # that is how following ends; there is nothing to report
+            return 130
+        raise
     except SandlotError as error:
         workspace = getattr(parsed, "workspace", None)
         if workspace:  # say it in words that can be pasted
@@ -97,17 +101,21 @@ def _standard_input(stack: contextlib.ExitStack) -> BinaryIO:
 
 def _content(
     stack: contextlib.ExitStack, operation: Operation[Any, Any], parsed: argparse.Namespace
-) -> BinaryIO | None:
+) -> BinaryIO | bytes | None:
     """What the operation writes, when it is not given as text: from a file, or from standard input."""
-    field = next((field for field, about in operation.arguments() if about.kind == "content"), None)
+    field = next((field for field, about in operation.arguments() if about.kind in ("content", "secret")), None)
     if field is None or getattr(parsed, field.name) is not None:
         return None
-    if parsed.from_file is not None:
+    if getattr(parsed, "from_file", None) is not None:
         try:
             return stack.enter_context(open(parsed.from_file, "rb"))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise PathNotFound(f"cannot read {parsed.from_file}: {reason}", hint="name a file of the host") from error
+    if sys.stdin.isatty() and operation.name == "secret_set":
+        from sandlot.cli.secrets import ask
+
+        return ask(parsed.name)
     if sys.stdin.isatty():
         raise UsageError("there is nothing to write", hint="use --text, --from-file, or pipe it in")
     return _standard_input(stack)

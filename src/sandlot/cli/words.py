@@ -17,8 +17,16 @@ from sandlot.settings import duration, size
 __all__ = ["Formatter", "Parser", "add_arguments", "build", "exit_status", "request_of", "takes_command"]
 
 ID_ONLY = frozenset({"workspace_create", "workspace_fork", "workspace_list"})
+WITHOUT_STDIN = frozenset({"service_start", "shell_open"})
 _METAVARS = {"duration": "DURATION", "size": "SIZE"}
-_PLURALS = {"labels": "label", "clear_labels": "clear-label", "toolchains": "toolchain"}
+_PLURALS = {
+    "labels": "label",
+    "clear_labels": "clear-label",
+    "toolchains": "toolchain",
+    "keys": "key",
+    "secrets": "secret",
+    "hosts": "host",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,7 +73,7 @@ def takes_command(operation: Operation[Any, Any]) -> bool:
 
 def exit_status(operation: Operation[Any, Any], result: Any) -> int:
     """0, except where the answer itself is "no"."""
-    return 1 if operation.name == "doctor" and not result.ok else 0
+    return 1 if operation.name in ("doctor", "service_start") and not result.ok else 0
 
 
 def build(operation: Operation[Any, Any], *, prog: str = "sandlot") -> Parser:
@@ -108,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser, operation: Operation[Any, Any
     parser.add_argument("--json", action="store_true", help="print the answer, or the error, as JSON")
     if operation.name in ID_ONLY:
         parser.add_argument("--id-only", action="store_true", help="print ids alone, one a line")
-    if takes_command(operation):
+    if takes_command(operation) and operation.name not in WITHOUT_STDIN:
         parser.add_argument("-i", "--stdin", action="store_true", help="pass our standard input on to the command")
     if operation.name == "workspace_exec":
         parser.add_argument(
@@ -178,6 +186,8 @@ def _option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], abou
         group.add_argument("--from-file", metavar="FILE", help="take it from this host file [default: standard input]")
         return
     words = [f"--{_PLURALS.get(field.name, field.name).replace('_', '-')}"]
+    if about.kind == "secret":
+        words = ["--from"]
     if about.short:
         words.insert(0, f"-{about.short}")
     common: dict[str, Any] = {"dest": field.name, "help": _help(about)}

@@ -11,9 +11,13 @@ import select
 import sys
 import time
 
-from sandlot.guest import channel, protect, tree, worker
+from sandlot.guest import channel, protect, tree, watch, worker
 from sandlot.guest.signals import signal
 from sandlot.wire import frames, messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # loaded when it is needed
+    from sandlot.guest.refusal import Refuser
 
 FREEZE_WAIT_S = 2.0
 REPLY_WAIT_S = 5.0
@@ -45,9 +49,10 @@ class Connection:
 class Command:
     """A worker that runs a numbered command."""
 
-    __slots__ = ("control", "leader", "number", "pid", "running")
+    __slots__ = ("control", "kind", "leader", "number", "pid", "running")
 
-    def __init__(self, number: int, pid: int, control: "_socket.socket") -> None:
+    def __init__(self, kind: int, number: int, pid: int, control: "_socket.socket") -> None:
+        self.kind = kind
         self.number = number
         self.pid = pid
         self.leader = 0
@@ -58,7 +63,7 @@ class Command:
 class Agent:
     """The event loop."""
 
-    def __init__(self, listener: "_socket.socket", idle_s: float, leash: int) -> None:
+    def __init__(self, listener: "_socket.socket", idle_s: float, leash: int, limits: str = "") -> None:
         self.listener = listener
         self.idle_s = idle_s
         self.poller = select.poll()
@@ -67,6 +72,7 @@ class Agent:
         self.tools: set[int] = set()
         self.deferred: list[tuple[Connection, int, int, list[bytes]]] = []
         self.freeze: tree.Freeze | None = None
+        self.watch = watch.Watch(limits)
         self.active = time.monotonic()
         self.stop_at = 0.0
         self.wake, wake_write = os.pipe()
@@ -77,13 +83,14 @@ class Agent:
         listener.setblocking(False)
         self.poller.register(listener.fileno(), select.POLLIN)
         self.poller.register(self.wake, select.POLLIN)
+        self.refuser: Refuser | None = None
         self.leash = leash
         self.poller.register(leash, 0)  # POLLHUP is always reported
 
     def run(self) -> None:
         """Serve until told to stop or idle for too long."""
         while True:
-            for descriptor, _ in self.poller.poll(self._timeout()):
+            for descriptor, _ in self.poller.poll(self.watch.sooner(self._timeout())):
                 if descriptor == self.listener.fileno():
                     self._accept()
                 elif descriptor == self.wake:
@@ -92,8 +99,12 @@ class Agent:
                     return  # whoever started us is gone and has not released us
                 elif descriptor in self.commands:
                     self._heard(self.commands[descriptor])
+                elif self.refuser is not None and self.refuser.has(descriptor):
+                    self.refuser.serve(descriptor)
                 elif descriptor in self.connections:
                     self._read(self.connections[descriptor])
+            if self.watch.due() and self.freeze is None:
+                self.watch.look(self.commands.values(), self.tools)
             if self._finished():
                 return
 
@@ -112,7 +123,9 @@ class Agent:
             return not others or now >= self.stop_at
         if not self.idle_s or now < self.active + self.idle_s:
             return False
-        if self.tools or self.freeze is not None or any(command.running for command in self.commands.values()):
+        # A shell that is merely open does not keep a workspace alive; its worker says when it is used.
+        busy = any(command.running and command.kind != messages.SHELL for command in self.commands.values())
+        if self.tools or self.freeze is not None or busy:
             self.active = now
             return False
         return not self.poller.poll(0)  # somebody may have come just now
@@ -169,7 +182,7 @@ class Agent:
 
     def _serve(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
         connection.request = request
-        if kind != messages.STATUS:
+        if kind not in (messages.STATUS, messages.DENIALS):
             self.active = time.monotonic()
         try:
             if kind in messages.NUMBERED or kind == messages.TOOL:
@@ -192,12 +205,19 @@ class Agent:
                 self._answer(connection, messages.RESULT, [b"set"])
             elif kind == messages.RELEASE:
                 self._release(connection)
+            elif kind == messages.REFUSE:
+                self._refuse(connection, messages.integer(fields[0], 0, 65535), fields[1].decode())
+            elif kind == messages.DENIALS:
+                self._answer(connection, messages.RESULT, self.refuser.take() if self.refuser is not None else [])
             elif kind == messages.SHUTDOWN:
                 self.stop_at = time.monotonic() + messages.integer(fields[0], 0, 600_000) / 1000
+                self._announce_stop()
                 try:
                     os.kill(-1, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
+                shells = [each.leader for each in self.commands.values() if each.kind == messages.SHELL and each.running]
+                tree.send([leader for leader in shells if leader > 1], signal.SIGHUP)  # they ignore SIGTERM
             else:
                 self._answer(connection, messages.FAILED, [b"invalid_argument", b"unknown request"])
         except (ValueError, IndexError) as error:
@@ -205,6 +225,10 @@ class Agent:
 
     def _start(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
         number = messages.integer(fields[0]) if kind in messages.NUMBERED else 0
+        if number and self.watch.storage.hopeless():
+            text = b"the workspace's files take more than twice what its disk and inode limits allow"
+            self._answer(connection, messages.FAILED, [b"limit_reached", text])
+            return
         worker.prepare(kind, fields)
         ours, theirs = _pair()
         try:
@@ -217,9 +241,10 @@ class Agent:
         if pid == 0:
             self._become_worker(connection, theirs, kind, request, fields)
         theirs.close()
+        self.watch.wake()
         if number:
             ours.setblocking(False)
-            self.commands[ours.fileno()] = Command(number, pid, ours)
+            self.commands[ours.fileno()] = Command(kind, number, pid, ours)
             self.poller.register(ours.fileno(), select.POLLIN)
         else:
             ours.close()
@@ -237,11 +262,14 @@ class Agent:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.listener.close()
             os.close(self.wake)
+            if self.refuser is not None:
+                self.refuser.forget()
             for other in self.connections.values():
                 if other is not connection:
                     other.close()
             for command in self.commands.values():
                 command.control.close()
+            self.watch.restrict()
             worker.serve(connection.socket, control, connection.descriptors, kind, request, fields)
             status = 0
         except (SystemExit, worker.ClientLeft):
@@ -256,7 +284,7 @@ class Agent:
             os._exit(status)
 
     def _heard(self, command: Command) -> None:
-        """A worker says what it started (L and a pid), that it has ended (E), or is gone (end of stream)."""
+        """A worker says what it started (L and a pid), that it is in use (A), has ended (E), or is gone (end of stream)."""
         try:
             data = command.control.recv(32)
         except BlockingIOError:
@@ -265,6 +293,9 @@ class Agent:
             data = b""
         if data[:1] == b"L":
             command.leader = int(data[1:])
+            return
+        if data[:1] == b"A":
+            self.active = time.monotonic()
             return
         if command.running:
             command.running = False
@@ -297,6 +328,14 @@ class Agent:
         except OSError:
             pass  # it ended meanwhile, which is what was wanted
         self._answer(connection, messages.RESULT, [b"sent"])
+
+    def _announce_stop(self) -> None:
+        """Tell services first: one that ends because of the stop is not restarted, and says so."""
+        for command in [each for each in self.commands.values() if each.kind == messages.SERVICE]:
+            try:
+                command.control.send(b"Q")
+            except OSError:
+                pass  # it has just ended
 
     def _join(self, connection: Connection, number: int) -> None:
         """Hand the connection to the worker of a command, which serves it from now on."""
@@ -334,6 +373,20 @@ class Agent:
             os.close(self.leash)
             self.leash = -1
         self._answer(connection, messages.RESULT, [b"released"])
+
+    def _refuse(self, connection: Connection, port: int, label: str) -> None:
+        if self.refuser is not None:
+            self.refuser.close()
+            self.refuser = None
+        if port:
+            from sandlot.guest.refusal import Refuser
+
+            try:
+                self.refuser = Refuser(self.poller, port, label)
+            except OSError as error:
+                self._answer(connection, messages.FAILED, [b"start_failed", os.strerror(error.errno or 0).encode()])
+                return
+        self._answer(connection, messages.RESULT, [b"set"])
 
     def _freeze(self, connection: Connection) -> None:
         if self.freeze is not None:
@@ -399,11 +452,13 @@ def _recover() -> None:
 
 
 def main() -> None:
-    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD`` (0: never idle)."""
+    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD LIMITS`` (0: never idle; limits: see watch.py)."""
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     leash = int(sys.argv[3])
     os.set_inheritable(leash, False)
+    limits = sys.argv[4] if len(sys.argv) > 4 else ""
+    watch.own_descriptors(limits)
     protect.forbid_inspection()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # PID 1 is immune to what it has no handler for
     os.umask(0o022)
@@ -411,4 +466,4 @@ def main() -> None:
     gc.disable()
     gc.freeze()
     _recover()
-    Agent(listener, float(sys.argv[2]), leash).run()
+    Agent(listener, float(sys.argv[2]), leash, limits).run()

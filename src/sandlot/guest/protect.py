@@ -2,6 +2,7 @@
 
 import _ctypes
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -22,3 +23,8 @@ def forbid_inspection() -> None:
 def adopt_orphans() -> None:
     """Become the reaper of all our descendants, so that a double fork cannot leave a command's tree."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(number: int) -> None:
+    """Be sent this signal when our parent dies; whoever calls this looks afterwards whether it is dead already."""
+    _prctl(PR_SET_PDEATHSIG, number)

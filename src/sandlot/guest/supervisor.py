@@ -9,6 +9,7 @@ import time
 from sandlot.guest import channel, protect, tree
 from sandlot.guest.signals import signal
 from sandlot.guest.stream import Stream
+from sandlot.guest.watch import Hits
 from sandlot.wire import frames, messages
 
 TERM_GRACE_S = 1.0
@@ -46,15 +47,15 @@ class Supervisor:
         self.said = 0
         self.pid = 0
         self.ended = False
+        self.hits = Hits()
 
     def run(self) -> None:
         """Start, watch, report."""
-        protect.adopt_orphans()
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+        self._prepare()
         started = time.monotonic()
         try:
             self._spawn()
+            self._close_child_ends()
         except OSError as error:
             self._not_started(error)
             return
@@ -65,10 +66,12 @@ class Supervisor:
         status, usage = self._watch(started)
         self.ended = True
         survivors = 0
-        if self.reason:
+        self.reason = self.reason or self.hits.reason(status)
+        ended_by_us = bool(self.reason) and not self.reason.startswith("hit:")
+        if ended_by_us:
             survivors = tree.kill_descendants(os.getpid(), time.monotonic() + KILL_WAIT_S)
         for stream in self.streams:
-            stream.drain(budget=1 << 30 if self.reason else 256)
+            stream.drain(budget=1 << 30 if ended_by_us else 256)
             stream.save_tail()
         exited = messages.Exited(
             exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
@@ -83,6 +86,12 @@ class Supervisor:
         )
         self._finish(exited)
         self._linger()
+
+    def _prepare(self) -> None:
+        """Be the one that everything below us ends up with, and that nothing below us can end politely."""
+        protect.adopt_orphans()
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
 
     def _spawn(self) -> None:
         command = self.command
@@ -109,6 +118,8 @@ class Supervisor:
             )
         finally:
             os.chdir("/")
+
+    def _close_child_ends(self) -> None:
         os.close(self.stdin)
         for stream in self.streams:
             os.close(stream.sink)
@@ -149,7 +160,7 @@ class Supervisor:
                 return status, usage
             now = time.monotonic()
             if deadline and now >= deadline and not self.reason:
-                self._terminate("timeout")
+                self._terminate("limit:duration" if self.command.flags & messages.CAPPED else "timeout")
             if self.kill_at and now >= self.kill_at:
                 self.kill_at = 0.0
                 self._kill_hard()
@@ -180,9 +191,13 @@ class Supervisor:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if found is None or found.si_pid == self.pid:
+            if found is None or found.si_pid in self._waited_for():
                 return
             os.waitpid(found.si_pid, 0)
+
+    def _waited_for(self) -> "tuple[int, ...]":
+        """Children that are collected by number."""
+        return (self.pid,)
 
     def _obey(self) -> None:
         """The agent passes on a signal for the command (0: end the whole tree), or a client that wants to join."""
@@ -193,8 +208,15 @@ class Supervisor:
             self._joined(_socket.socket(fileno=descriptors[0]), int(data[1:]))
         elif data == b"K0":
             self._terminate("killed")
-        else:
+        elif data[:1] == b"X":
+            self._over_limit(data[1:].decode())
+        elif data == b"Q":
+            self._stopping()
+        elif self.pid:
             tree.send([self.pid], int(data[1:]))
+
+    def _stopping(self) -> None:
+        """The workspace is being stopped; everything in it gets SIGTERM right now."""
 
     def _joined(self, connection: "_socket.socket", request: int) -> None:
         """A client wants to talk to us: a plain command has nothing to say."""
@@ -237,6 +259,12 @@ class Supervisor:
             pids = tree.descendants(os.getpid())
             tree.send(pids, signal.SIGTERM)
             tree.send(pids, signal.SIGCONT)
+
+    def _over_limit(self, limit: str) -> None:
+        """The watcher blames what we run: no grace, every moment costs the host more."""
+        self.reason = self.reason or "limit:" + limit
+        self.kill_at = time.monotonic() + 0.1  # once more: a fork may have been faster
+        self._kill_hard()
 
     def _kill_hard(self) -> None:
         """The grace is over. Everything is stopped, then killed; the command itself stays for wait4 to collect."""

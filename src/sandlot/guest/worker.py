@@ -14,6 +14,14 @@ def prepare(kind: int, fields: "list[bytes]") -> None:
     try:
         if kind == messages.EXEC:
             import resource  # noqa: F401  os.wait4 needs it, and would look for it in every worker anew
+        elif kind == messages.SHELL:
+            import resource  # noqa: F401  as above
+
+            from sandlot.guest import shell  # noqa: F401
+        elif kind == messages.SERVICE:
+            import resource  # noqa: F401  as above
+
+            from sandlot.guest import service  # noqa: F401
         else:
             import fcntl  # noqa: F401
 
@@ -37,6 +45,14 @@ def serve(
         if len(descriptors) != 4:
             raise ValueError("exec needs four descriptors")
         Supervisor(connection, control, messages.Exec.parse(fields), request, descriptors).run()
+    elif kind == messages.SHELL:
+        from sandlot.guest import shell
+
+        shell.serve(connection, control, descriptors, request, fields)
+    elif kind == messages.SERVICE:
+        from sandlot.guest import service
+
+        service.serve(connection, control, descriptors, request, fields)
     else:
         control.close()
         _serve_tool(connection, descriptors, request, fields)

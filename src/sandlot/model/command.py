@@ -46,6 +46,10 @@ class CommandOutcome:
     stderr_bytes: int
     survivors: int = 0
     """Processes of its tree that could not be killed within the deadline."""
+    cause: str = ""
+    """What interrupted it: ``reset``, ``ended`` (its workspace was stopped or killed), ``killed`` (its supervisor)."""
+    limit: str | None = None
+    """The limit of the workspace (a word of ``LimitHit``) that ended it, or that it ran into before it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class CommandRecord:
     kind: CommandKind = CommandKind.COMMAND
     name: str | None = None
     """Name of a service or shell."""
+    revealed: tuple[str, ...] = ()
+    """Secrets whose values it was given."""
 
     @property
     def state(self) -> CommandState:

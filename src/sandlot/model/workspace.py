@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from sandlot.model.base import Origin
 from sandlot.model.isolation import IsolationLevel
+from sandlot.model.secret import SecretBinding
+from sandlot.model.limits import Limits
+from sandlot.model.network import Network
 
 __all__ = ["Instance", "Lifetime", "Snapshot", "WorkspaceRecord", "WorkspaceState"]
 
@@ -36,6 +39,13 @@ class Instance:
     monitor_pid: int
     monitor_start: int
     boot: str
+    enforcement: dict[str, str] = field(default_factory=dict)
+    """Who holds it to which limit (a word of ``Enforcement``), as the start found out; limits it has none of are absent."""
+    cgroups: tuple[str, ...] = ()
+    """Folders of its control groups, removed with it."""
+    gateway_pid: int = 0
+    """The process on the host that serves its network; 0: it has none."""
+    gateway_start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,10 @@ class WorkspaceRecord:
     forked_from: str | None = None
     """Id of the workspace it was forked from."""
     snapshots: tuple[Snapshot, ...] = field(default=())
+    secrets: tuple[SecretBinding, ...] = ()
+    """Names, hosts and placeholders; the values are in the vault alone."""
+    limits: Limits = Limits()  # noqa: RUF009  frozen
+    network: Network = Network()  # noqa: RUF009  frozen
 
     @property
     def all_layers(self) -> frozenset[str]:

@@ -14,6 +14,8 @@ from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.handback import apply_to_host
+from sandlot.workspaces.lifecycle import storage_of
+from sandlot.workspaces.secrets import redactor_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Request(OneWorkspace):
     to: str = argument("changes since the baseline or this snapshot", default="baseline", metavar="SNAPSHOT")
     yes: bool = argument("really change the host; without it only say what would change", default=False, short="y")
     allow_escaping_links: bool = argument("also make symlinks that lead out of the target", default=False)
+    allow_secrets: bool = argument("also bring files that hold the value of a secret", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,12 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
                 hint=f"sandlot workspace export {record.label} PATH DESTINATION",
                 details=tuple(omitted),
             )
+        redactor = None if request.allow_secrets else redactor_of(context, record)
+        if redactor is not None:
+            from sandlot.workspaces.secrets.leaving import refuse_exposed
+
+            changed = (os.fsencode(change.path) for change in found.changes.files)
+            refuse_exposed(redactor, storage_of(context, record).stack("workspace"), changed, "the change")
         apply_to_host(
             patch,
             Path(target).absolute(),

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sandlot.operations.described import WorkspaceInfo, describe
+from sandlot.operations.limited import LimitRequest, limits_from
+from sandlot.operations.networking import NetworkRequest, network_of
 from sandlot.operations.operation import Caller, Operation, argument
+from sandlot.operations.secreted import SecretsRequest, secrets_of
 from sandlot.operations.seeding import SeedRequest, lifetime_of, source_of, toolchains_of
 from sandlot.workspaces import lifecycle
 from sandlot.workspaces.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(SeedRequest):
+class Request(SeedRequest, LimitRequest, NetworkRequest, SecretsRequest):
     """What to make it from, and what to call it."""
 
     source: str | None = argument(
@@ -49,6 +52,9 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         runtime=request.runtime,
         min_isolation=request.min_isolation,
         toolchains=toolchains_of(request),
+        limits=limits_from(context, request),
+        network=network_of(request),
+        secrets=secrets_of(request),
         progress=caller.progress,
     )
     return Result(describe(context, record), base.id, base.cached)
@@ -64,5 +70,7 @@ OPERATION = Operation(
         "sandlot workspace create . --name fix-123 --label issue=123",
         "sandlot workspace create https://example.org/project.git --ref v2.1",
         "id=$(sandlot workspace create . --id-only)",
+        "sandlot workspace create . --memory 2G --cpus 1.5 --disk 10G --max-duration 1h",
+        "sandlot workspace create . --allow api.example.com --secret API_KEY=env:API_KEY@api.example.com",
     ),
 )

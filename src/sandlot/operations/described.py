@@ -8,8 +8,12 @@ from datetime import UTC, datetime, timedelta
 from sandlot.model.base import Origin
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import WorkspaceRecord, WorkspaceState
+from sandlot.operations.limited import LimitInfo, describe_limits
+from sandlot.operations.networking import NetworkInfo, network_info, network_warnings
+from sandlot.operations.secreted import SecretInfo, describe_secrets, secret_warnings
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import state_of
+from sandlot.workspaces.limits import warnings_of
 from sandlot.workspaces.reaper import deadline, note_stopped
 
 __all__ = ["Deadline", "WorkspaceInfo", "describe"]
@@ -47,6 +51,9 @@ class WorkspaceInfo:
     toolchains: tuple[str, ...]
     forked_from: str | None
     warnings: tuple[str, ...] = ()
+    network: NetworkInfo = NetworkInfo()  # noqa: RUF009  frozen
+    secrets: tuple[SecretInfo, ...] = ()
+    limits: tuple[LimitInfo, ...] = ()
 
 
 def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
@@ -59,6 +66,9 @@ def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
         warnings.append(f"will be deleted at {due[1]} unless it is used")
     if record.storage == "copy":
         warnings.append("this machine has no usable overlay: create, reset and fork copy the whole tree")
+    warnings += warnings_of(record)
+    warnings += network_warnings(context, record)
+    warnings += secret_warnings(record)
     return WorkspaceInfo(
         id=record.id,
         name=record.name,
@@ -77,4 +87,7 @@ def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
         toolchains=record.toolchains,
         forked_from=record.forked_from,
         warnings=tuple(warnings),
+        network=network_info(context, record),
+        secrets=describe_secrets(record),
+        limits=describe_limits(record),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandlot.errors import UsageError
@@ -13,6 +13,7 @@ from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.secrets import redactor_of
 
 ANSWER_BYTES = 64 * 1024
 PIECE = 1 << 18
@@ -50,6 +51,8 @@ class Result:
     next_offset: int | None = None
     ignored: int = 0
     """New files that were left out because git ignores them."""
+    redacted: bool = False
+    """Whether values of secrets were blanked out: the patch does not make the files that the workspace has."""
 
 
 def run(context: Context, request: Request, caller: Caller) -> Result:
@@ -74,7 +77,9 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         )
     keep = False
     try:
-        result = _answer(found, found.patch, request, caller)
+        redactor = redactor_of(context, record)
+        redacted = redactor is not None and redactor.scrub(found.patch)
+        result = replace(_answer(found, found.patch, request, caller), redacted=redacted)
         keep = result.handle is not None
     finally:
         if not keep:

@@ -15,10 +15,14 @@ from sandlot._version import __version__
 from sandlot.bases.source import Source
 from sandlot.errors import SandlotError
 from sandlot.model.base import OriginKind
+from sandlot.model.limits import LimitHit
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.operations.limited import limit_findings
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.runtimes.base import Finding
 from sandlot.workspaces import changes, commands, lifecycle, reaper, states
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.limits import limits_of
 
 LOW_SPACE = 1 << 30
 GIT_SINCE = (2, 30)
@@ -62,7 +66,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     runtimes = []
     try:
         report = context.runtime("bubblewrap").probe(fresh=True)
-        findings += report.findings
+        findings += [*report.findings, *limit_findings(report.enforcement)]
         runtimes.append(
             RuntimeInfo(
                 "bubblewrap", report.available, report.isolation, report.storage, report.version, report.known_gaps
@@ -70,7 +74,6 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         )
     except SandlotError as error:
         findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
-    findings += _limits()
     left = 0
     try:
         left = reaper.leftovers(context).total
@@ -124,27 +127,17 @@ def _git() -> Finding:
     return Finding("git.version", version >= GIT_SINCE, f"git {text}", fix)
 
 
-def _limits() -> list[Finding]:
-    """What this version cannot enforce, said instead of claimed."""
-    return [
-        Finding(
-            "limits.memory",
-            False,
-            "memory, CPU and process limits are not enforced yet; /tmp, output and time are",
-            "run sandlot itself in a cgroup, for example: systemd-run --user --scope -p MemoryMax=4G sandlot ...",
-            required=False,
-        )
-    ]
-
-
 def _deep(context: Context) -> Finding:
     """The whole way, for real."""
     try:
-        record, _ = lifecycle.create(context, Source(OriginKind.NOTHING), one_shot=True)
+        limits = limits_of(context, {"memory": "64M"})
+        record, _ = lifecycle.create(context, Source(OriginKind.NOTHING), limits=limits, one_shot=True)
         try:
             command = commands.execute(context, record, ["/bin/sh", "-c", "echo deep > probe"], timeout_s=60)
             if command.outcome is None or command.outcome.exit_code != 0:
                 return Finding("deep.exec", False, "a command in a workspace failed", "sandlot doctor --json")
+            if not _bounded(context, record):
+                return Finding("deep.limits", False, "a memory bomb was not ended for its limit", "sandlot doctor --json")
             if len(changes.compare(context, record, "baseline").changes.files) != 1:
                 return Finding("deep.diff", False, "the diff of a new file is wrong", "sandlot doctor --json")
             record = states.reset(context, record.id)
@@ -156,6 +149,13 @@ def _deep(context: Context) -> Finding:
     except SandlotError as error:
         return Finding("deep.workspace", False, f"{error.code}: {error.message}", error.hint)
     return Finding("deep.workspace", True, f"create, exec, diff, reset and delete work under {sys.executable}")
+
+
+def _bounded(context: Context, record: WorkspaceRecord) -> bool:
+    """Whether a program that takes more memory than it may is ended, and the answer says why."""
+    bomb = "head -c 400M /dev/zero | tail > /dev/null; sleep 2"
+    outcome = commands.execute(context, record, ["/bin/sh", "-c", bomb], timeout_s=60).outcome
+    return outcome is not None and outcome.limit == LimitHit.MEMORY
 
 
 OPERATION = Operation(

@@ -13,12 +13,13 @@ from sandlot.operations.executed import (
     timeout_of,
 )
 from sandlot.operations.operation import Caller, Operation, argument
+from sandlot.operations.secreted import RevealRequest
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(CommandRequest, OneWorkspace):
+class Request(CommandRequest, OneWorkspace, RevealRequest):
     """Where, what and how."""
 
     background: bool = argument(
@@ -40,6 +41,7 @@ def run(context: Context, request: Request, caller: Caller) -> CommandResult:
         background=request.background,
         sink=caller.output,
         cancellation=caller.cancellation,
+        reveal=request.reveal,
     )
     return command_result(context, record, command, request.max_output)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
+from sandlot.operations.networking import denied_during
 from sandlot.operations.operation import argument
 from sandlot.settings import seconds
 from sandlot.workspaces import commands
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.secrets import redactor_of
 
 __all__ = [
     "CommandRequest",
@@ -52,6 +54,8 @@ class CommandResult:
     command: CommandRecord
     stdout: Output
     stderr: Output
+    denied: tuple[str, ...] = field(default=(), kw_only=True)
+    """``host:port`` of what the network policy refused while it ran, each with its count."""
 
     @property
     def exit_status(self) -> int:
@@ -95,8 +99,11 @@ def command_result(context: Context, record: WorkspaceRecord, command: CommandRe
     """The command with head and tail of its output."""
     folder = context.paths.workspace(record.id).command(command.number)
     outcome = command.outcome
+    redactor = redactor_of(context, record)
+    out, err = (outcome.stdout_bytes, outcome.stderr_bytes) if outcome else (None, None)
     return CommandResult(
         command,
-        commands.read_output(folder, "stdout", outcome.stdout_bytes if outcome else None, limit=limit),
-        commands.read_output(folder, "stderr", outcome.stderr_bytes if outcome else None, limit=limit),
+        commands.read_output(folder, "stdout", out, limit=limit, redactor=redactor),
+        commands.read_output(folder, "stderr", err, limit=limit, redactor=redactor),
+        denied=denied_during(context, record, command),
     )

@@ -14,6 +14,7 @@ from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.export import archive_out, copy_out
 from sandlot.workspaces.lifecycle import storage_of, touch
+from sandlot.workspaces.secrets import redactor_of
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
@@ -29,6 +30,7 @@ class Request(OneWorkspace):
         host_path=True,
     )
     overwrite: bool = argument("replace what is at the destination", default=False)
+    allow_secrets: bool = argument("also copy files that hold the value of a secret", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     else:
         stack = storage.stack("workspace")
         path = changes.inside(request.path)
+    redactor = None if request.allow_secrets else redactor_of(context, record)
+    if redactor is not None:
+        from sandlot.workspaces.secrets.leaving import refuse_exposed
+
+        refuse_exposed(redactor, stack, (path,), "what is to be exported")
     destination = Path(request.destination).absolute()
     copy = archive_out if destination.name.endswith(ARCHIVES) else copy_out
     done = copy(stack, path, destination, overwrite=request.overwrite)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandlot.errors import UsageError
-from sandlot.model.command import CommandRecord
+from sandlot.model.command import CommandKind, CommandRecord
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.executed import ANSWER_BYTES
+from sandlot.operations.networking import denied_during, recent_denials
 from sandlot.operations.operation import Caller, Effect, Operation, argument
-from sandlot.workspaces import command_files, commands
+from sandlot.workspaces import command_files, commands, ring
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import touch
+from sandlot.workspaces.network.denials import summed
+from sandlot.workspaces.secrets import redactor_of
+
+if TYPE_CHECKING:
+    from sandlot.workspaces.redaction import Redactor
 
 CHUNK = 1 << 20
 
@@ -45,6 +52,8 @@ class Result:
     next_offset: int | None = None
     """Where the output goes on; None: that was all (so far, of a running command)."""
     total_bytes: int = 0
+    denied: tuple[str, ...] = ()
+    """``host:port`` of what the network policy refused: to the one command, or to the workspace lately."""
 
 
 def run(context: Context, request: Request, caller: Caller) -> Result:
@@ -56,7 +65,9 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         raise UsageError(f"unknown stream {request.stream!r}", hint="choose stdout or stderr")
     if request.number is not None:
         command = context.store.command(record.id, request.number)
-        return _output(command, context.paths.workspace(record.id).command(command.number), request, caller)
+        folder = context.paths.workspace(record.id).command(command.number)
+        shown = _output(command, folder, request, caller, redactor_of(context, record))
+        return replace(shown, denied=denied_during(context, record, command))
     found: list[CommandRecord] = []
     for command in context.store.commands(record.id, after=request.after):
         folder = context.paths.workspace(record.id).command(command.number)
@@ -65,15 +76,20 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         if len(found) > request.count:
             break
     page = found[: request.count]
-    return Result(tuple(page), page[-1].number if len(found) > len(page) else None)
+    denied = summed(recent_denials(context, record))
+    return Result(tuple(page), page[-1].number if len(found) > len(page) else None, denied=denied)
 
 
-def _output(command: CommandRecord, folder: Path, request: Request, caller: Caller) -> Result:
+def _output(
+    command: CommandRecord, folder: Path, request: Request, caller: Caller, redactor: Redactor | None
+) -> Result:
     parts: list[bytes] = []
     output = caller.output  # what was stderr once is the answer now
     sink = (lambda _, data: parts.append(data)) if output is None else (lambda _, data: output("stdout", data))
     limit = request.limit if request.limit is not None or caller.output else ANSWER_BYTES
-    end, size = command_files.replay(folder, request.stream, sink, offset=request.offset, limit=limit)
+    end, size = command_files.replay(
+        folder, request.stream, sink, offset=request.offset, limit=limit, redactor=redactor
+    )
     return Result((command,), None, os.fsdecode(b"".join(parts)), end if end < size else None, size)
 
 
@@ -81,7 +97,7 @@ def _mentions(command: CommandRecord, folder: Path, text: str) -> bool:
     if any(text in word for word in command.argv):
         return True
     needle = os.fsencode(text)
-    for name in ("stdout", "stderr"):
+    for name in (ring.NAME,) if command.kind is CommandKind.SHELL else ("stdout", "stderr"):
         try:
             with open(folder / name, "rb") as file:
                 kept = b""

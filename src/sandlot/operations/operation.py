@@ -33,7 +33,7 @@ class Argument:
     short: str | None = None
     kind: str = "plain"
     """``plain``; ``duration`` (90s, 2h, never); ``size`` (64K, 2G); ``pairs`` (KEY=VALUE, repeatable); ``command`` (all
-    words after ``--``); ``content`` (text, or from a file or stdin)."""
+    words after ``--``); ``content`` (text, or from a file or stdin); ``secret`` (where a value is, or from stdin)."""
     host_path: bool = False
     """Whether the value names something on the host: the MCP server confines these."""
     least: int | None = None
@@ -112,7 +112,19 @@ class Operation(Generic[Req, Res]):
                 raise UsageError(f"{each.name} must be at least {least}")
             if about.most is not None and value > about.most:
                 raise UsageError(f"{each.name} must be at most {about.most}")
-        return self.run(context, request, caller or Caller())
+        caller = caller or Caller()
+        workspace = getattr(request, "workspace", None)
+        if workspace is None or not context.store.secretive(workspace):
+            return self.run(context, request, caller)
+        return self._without_secrets(context, workspace, request, caller)
+
+    def _without_secrets(self, context: Context, workspace: str, request: Req, caller: Caller) -> Res:
+        from sandlot.operations.hidden import hidden, hiding_in
+
+        redactor = hiding_in(context, workspace)
+        if redactor is None:
+            return self.run(context, request, caller)
+        return hidden(redactor, caller, lambda shown: self.run(context, request, shown))
 
     def arguments(self) -> list[tuple[dataclasses.Field[Any], Argument]]:
         """The request's fields and how to present them, in order."""

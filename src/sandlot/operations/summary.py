@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from sandlot.model.base import Origin
 from sandlot.model.changes import FileChange
-from sandlot.model.command import CommandRecord
+from sandlot.model.command import CommandKind, CommandRecord
+from sandlot.model.service import ServiceInfo
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
 from sandlot.operations.operation import Caller, Effect, Operation
-from sandlot.workspaces import changes, commands
+from sandlot.workspaces import changes, commands, services
 from sandlot.workspaces.context import Context
 
 COMMANDS_SHOWN = 30
@@ -41,6 +42,9 @@ class Result:
 
     workspace: WorkspaceInfo
     commands: tuple[CommandRecord, ...]
+    """Services are among them."""
+    services: tuple[ServiceInfo, ...]
+    """As they are now, the last one of each name."""
     files: tuple[FileChange, ...]
     additions: int
     deletions: int
@@ -48,6 +52,8 @@ class Result:
     open_questions: tuple[str, ...]
     text: str
     """Plain text; file names and commands come from inside, control characters are escaped."""
+    redacted: bool = False
+    """Whether values of secrets were blanked out."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -59,11 +65,13 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     compared = changes.compare(context, record, "baseline", patch=False)
     found = compared.changes
     events = tuple(Event(*event) for event in context.store.events(record.id, record.reset_at or ""))
-    questions = tuple(_questions(context, record, ran, found.files))
-    text = _render(info, record, ran, found.files, found.additions, found.deletions, events, questions)
+    kept = tuple(each for each in services.all_of(context, record) if each.number > record.reset_from)
+    questions = (*_questions(context, record, ran, found.files), *_service_questions(kept))
+    plain = tuple(each for each in ran if each.kind is not CommandKind.SERVICE)
+    text = _render(info, record, plain, kept, found.files, found.additions, found.deletions, events, questions)
     if compared.ignored:
         text += f"\n{compared.ignored} new files that git ignores are left out\n"
-    return Result(info, ran, found.files, found.additions, found.deletions, events, questions, text)
+    return Result(info, ran, kept, found.files, found.additions, found.deletions, events, questions, text)
 
 
 def _line(text: str) -> str:
@@ -87,7 +95,8 @@ def _questions(
     quota = context.settings.output_quota
     last: dict[tuple[str, ...], CommandRecord] = {}
     for command in ran:
-        last[command.argv] = command
+        if command.kind is CommandKind.COMMAND:  # that a service or shell runs is no question
+            last[command.argv] = command
     for command in last.values():  # a failure that a later run of the same command made good is no question
         if command.outcome is None:
             yield f"command {command.number} is still running"
@@ -99,6 +108,12 @@ def _questions(
     for change in files:
         if change.omitted:
             yield f"{_line(change.path)} is not in the patch: {change.omitted}"
+
+
+def _service_questions(kept: tuple[ServiceInfo, ...]) -> Iterator[str]:
+    for each in kept:
+        if each.state in ("failed", "interrupted", "unknown"):
+            yield _line(f"service {each.name} is {each.state}: {each.reason}")
 
 
 def _origin(origin: Origin) -> str:
@@ -118,6 +133,7 @@ def _render(
     info: WorkspaceInfo,
     record: WorkspaceRecord,
     ran: tuple[CommandRecord, ...],
+    kept: tuple[ServiceInfo, ...],
     files: tuple[FileChange, ...],
     additions: int,
     deletions: int,
@@ -132,6 +148,9 @@ def _render(
         lines.append(f"  {command.number}. [{_outcome(command)}] {_line(shlex.join(command.argv))}")
     if len(ran) > COMMANDS_SHOWN:
         lines.append(f"  ... and {len(ran) - COMMANDS_SHOWN} before these")
+    if kept:
+        lines += ["", f"services: {len(kept)}"]
+        lines += [_line(f"  {each.name} [{each.state}] {shlex.join(each.argv)}") for each in kept]
     lines += ["", f"files changed: {len(files)} (+{additions} -{deletions})"]
     for change in files[:FILES_SHOWN]:
         counts = "binary" if change.binary else f"+{change.additions} -{change.deletions}"

@@ -1,4 +1,4 @@
-"""Rename a workspace, change its labels or its lifetime."""
+"""Rename a workspace, change its labels, its lifetime or its network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sandlot.errors import UsageError
 from sandlot.model.workspace import Lifetime
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
+from sandlot.operations.networking import NetworkRequest, changed_network
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.operations.seeding import idle_timeout_of
 from sandlot.settings import duration
@@ -16,7 +17,7 @@ from sandlot.workspaces.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(OneWorkspace):
+class Request(OneWorkspace, NetworkRequest):
     """What to change; what is not named stays."""
 
     name: str | None = argument("the new name", default=None)
@@ -25,6 +26,8 @@ class Request(OneWorkspace):
     clear_labels: tuple[str, ...] = argument("remove a label", default=(), metavar="KEY")
     idle_timeout: str | None = argument("stop it after this long without activity", default=None, kind="duration")
     retention: str | None = argument("delete it after being stopped for this long", default=None, kind="duration")
+    disallow: tuple[str, ...] = argument("take a host off the list, as status shows it", default=(), metavar="HOST")
+    unpublish: tuple[str, ...] = argument("publish this port no longer", default=(), metavar="PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         labels=request.labels,
         clear_labels=request.clear_labels,
         lifetime=lifetime,
+        network=lambda network: changed_network(network, request, request.disallow, request.unpublish),
     )
     return Result(describe(context, record))
 
@@ -61,9 +65,12 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
 OPERATION = Operation(
     name="workspace_update",
     command=("workspace", "update"),
-    summary="Rename a workspace, set or clear labels, change when it is stopped and deleted.",
+    summary="Rename a workspace, set or clear labels, change its network and when it is stopped and deleted.",
     request=Request,
     run=run,
     effect=Effect(idempotent=True),
-    examples=("sandlot workspace update fix-123 --label owner=ana --clear-label draft",),
+    examples=(
+        "sandlot workspace update fix-123 --label owner=ana --clear-label draft",
+        "sandlot workspace update fix-123 --allow example.org --publish 8000",
+    ),
 )

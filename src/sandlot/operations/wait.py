@@ -42,7 +42,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         folder = context.paths.workspace(record.id).command(command.number)
         for name in ("stdout", "stderr"):
             command_files.replay(folder, name, caller.output)
-    return Result(done.command, done.stdout, done.stderr)
+    return Result(done.command, done.stdout, done.stderr, denied=done.denied)
 
 
 OPERATION = Operation(

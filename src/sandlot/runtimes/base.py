@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 from sandlot.model.isolation import IsolationLevel
+from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 
 __all__ = ["AreaMount", "Finding", "LaunchRequest", "ProbeReport", "Runtime", "StorageKind"]
 
 HOME = "/home/agent"
 PROJECT = "/workspace"
+TRUST = "/etc/sandlot"
+"""Where a workspace is shown the certificates made for it."""
 AREA_TARGETS = {"workspace": PROJECT, "home": HOME}
 
 
@@ -43,11 +46,13 @@ class LaunchRequest:
     socket: Path
     log: Path
     hostname: str = "sandlot"
-    tmp_bytes: int = 1 << 30
-    """Size limit of /tmp and the other tmpfs mounts, each."""
+    limits: Limits = Limits()  # noqa: RUF009  frozen
+    """What it may use; the instance's ``enforcement`` says who holds it to that."""
     idle_timeout_s: int | None = None
     toolchains: tuple[Path, ...] = ()
     """Host folders (a Python or Node prefix, say) shown read-only at the same path."""
+    trust: Path | None = None
+    """Folder of certificates, shown read-only at TRUST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class ProbeReport:
     storage: str
     findings: tuple[Finding, ...]
     version: str = ""
+    enforcement: dict[str, str] = field(default_factory=dict)
+    """Limit -> word of ``Enforcement``, as limiting a process showed."""
     known_gaps: tuple[str, ...] = field(default=())
     """Security cases of spec/security.md this runtime cannot stop, each with the reason."""
 
@@ -117,4 +124,10 @@ class Runtime(Protocol):
         """End every process of the instance and return when they are gone. Ending an ended one is not an error.
 
         Raises WorkspaceFailure when a process survives the deadline.
+        """
+
+    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
+        """How many things outside the state folder killed starts have left; with ``remove`` they are removed.
+
+        ``known``: the tokens of all recorded instances.
         """

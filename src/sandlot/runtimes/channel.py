@@ -35,7 +35,9 @@ _FAILURES: dict[str, type[errors.SandlotError]] = {
         errors.SyncConflict,
         errors.CommandNotFound,
         errors.WorkspaceBusy,
+        errors.ShellBusy,
         errors.StartFailed,
+        errors.LimitReached,
     )
 }
 
@@ -149,6 +151,16 @@ class Channel:
             except frames.FrameError as error:
                 raise errors.ProtocolError(f"the workspace sent something that is not our protocol: {error}") from error
         return self._ready.pop(0)
+
+    def arrived(self) -> list[Message] | None:
+        """What has come, for callers who poll: asked when ``fileno`` is readable. None at the end of the stream."""
+        with contextlib.suppress(errors.AgentUnresponsive):  # nothing whole has come yet
+            first = self.receive(0)
+            if first is None:
+                return None
+            ready, self._ready = [first, *self._ready], []
+            return ready
+        return []
 
     def stream(self, timeout_s: float | None = None) -> Iterator[Message]:
         """Messages until the end of the stream; FAILED is raised as the error it names."""

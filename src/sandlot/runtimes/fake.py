@@ -87,6 +87,10 @@ class FakeRuntime:
             raise WorkspaceFailure("a process of the workspace did not end", hint="sandlot repair")
         self.die(instance)
 
+    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's words
+        """See Runtime.strays."""
+        return 0
+
     def die(self, instance: Instance) -> None:
         """End an instance as if it had crashed."""
         listener = self.living.pop(instance.token, None)

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 from sandlot.sdk.client import Sandlot
 from sandlot.sdk.files import Files
+from sandlot.sdk.secrets import Secrets
+from sandlot.sdk.services import Services
+from sandlot.sdk.shells import Shell, Shells
 from sandlot.sdk.snapshots import Snapshots
 from sandlot.sdk.workspace import Workspace
 
-__all__ = ["Files", "Sandlot", "Snapshots", "Workspace"]
+__all__ = ["Files", "Sandlot", "Secrets", "Services", "Shell", "Shells", "Snapshots", "Workspace"]

@@ -6,12 +6,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from sandlot.model.isolation import IsolationLevel
 from sandlot.operations.operation import Caller
 from sandlot.paths import Paths
-from sandlot.sdk.words import Duration, Progress, Sink, command_fields, duration, word
+from sandlot.sdk.words import Duration, Progress, Sink, LimitWords, command_fields, duration, limit_fields, network_fields, word
 from sandlot.sdk.workspace import Workspace
 from sandlot.settings import Settings
 from sandlot.workspaces.context import Context
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sandlot.bases.store import BaseInfo, Pruned
+    from sandlot.model.network import NetworkMode
+    from sandlot.model.secret import Secret
     from sandlot.operations import doctor
     from sandlot.operations.described import WorkspaceInfo
     from sandlot.operations.run import Result as RunResult
@@ -77,14 +79,28 @@ class Sandlot:
         toolchains: Sequence[str | os.PathLike[str]] = (),
         idle_timeout: Duration = "default",
         retention: Duration = "default",
+        network: NetworkMode | str | None = None,
+        allow: Sequence[str] = (),
+        allow_preset: Sequence[str] = (),
+        allow_private: Sequence[str] = (),
+        publish: Sequence[int | str] = (),
         runtime: str = "bubblewrap",
         min_isolation: IsolationLevel | str = IsolationLevel.NONE,
+        secrets: Mapping[str, Secret] | None = None,
         progress: Progress | None = None,
+        **limits: Unpack[LimitWords],
     ) -> Workspace:
         """A new workspace from a folder, git checkout or URL, archive, ``base:ID``, or nothing.
 
+        ``network`` is ``off`` unless told otherwise, ``allowlist`` when hosts are allowed: ``allow`` names them (``HOST``,
+        ``*.HOST``, ``HOST:PORT``), ``allow_preset`` those of your package tools, ``allow_private`` a HOST:PORT whose
+        address is private. ``publish`` makes ports inside (``8000``, ``"8080:8000"``) reachable at 127.0.0.1.
+        ``secrets``: what it can use at certain hosts but not read, by the name of its environment variable.
+        ``limits``: ``memory="2G", cpus=1.5, processes=512, open_files=4096, disk="10G", inodes=100_000, tmp="1G",
+        max_duration=3600``; numbers are bytes, counts or seconds, None is no limit.
+
         Raises NameTaken, PathNotFound, SeedUnreadable, ArchiveRefused, GitFailed, IsolationUnavailable, StartFailed,
-        StateUnwritable.
+        StateUnwritable, PortTaken, NetworkUnavailable.
         """
         result = self.call(
             "workspace_create",
@@ -98,6 +114,9 @@ class Sandlot:
             toolchains=tuple(os.fspath(path) for path in toolchains),
             idle_timeout=duration(idle_timeout),
             retention=duration(retention),
+            secrets=tuple((secrets or {}).items()),
+            **limit_fields(limits),
+            **network_fields(network, allow, allow_preset, allow_private, publish),
             runtime=runtime,
             min_isolation=word(IsolationLevel, min_isolation),
         )
@@ -126,11 +145,22 @@ class Sandlot:
         stdin: bytes | BinaryIO | None = None,
         timeout: Duration = "default",
         toolchains: Sequence[str | os.PathLike[str]] = (),
+        secrets: Mapping[str, Secret] | None = None,
+        reveal: Sequence[str] = (),
+        network: NetworkMode | str | None = None,
+        allow: Sequence[str] = (),
+        allow_preset: Sequence[str] = (),
+        allow_private: Sequence[str] = (),
+        publish: Sequence[int | str] = (),
         on_output: Sink | None = None,
         max_output: int = 64 * 1024,
         cancellation: Cancellation | None = None,
+        **limits: Unpack[LimitWords],
     ) -> RunResult:
-        """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``."""
+        """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``.
+
+        ``limits``: as of ``create``.
+        """
         result: RunResult = self.call(
             "workspace_run",
             caller=Caller(output=on_output, stdin=stdin, cancellation=cancellation),
@@ -140,6 +170,10 @@ class Sandlot:
             env=dict(env or {}),
             timeout=duration(timeout),
             toolchains=tuple(os.fspath(path) for path in toolchains),
+            secrets=tuple((secrets or {}).items()),
+            reveal=tuple(reveal),
+            **limit_fields(limits),
+            **network_fields(network, allow, allow_preset, allow_private, publish),
             max_output=max_output,
         )
         return result

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from sandlot.errors import WorkspaceNotFound
 from sandlot.operations.operation import Caller
 from sandlot.sdk.files import Files
+from sandlot.sdk.secrets import Secrets
+from sandlot.sdk.services import Services
+from sandlot.sdk.shells import Shells
 from sandlot.sdk.snapshots import Snapshots
-from sandlot.sdk.words import Duration, Sink, command_fields, duration
+from sandlot.sdk.words import Duration, Sink, command_fields, duration, network_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from sandlot.model.command import CommandRecord
+    from sandlot.model.network import NetworkMode
     from sandlot.operations import apply, diff, export, logs, patch_apply, summary, sync_push
     from sandlot.operations.described import WorkspaceInfo
     from sandlot.operations.executed import CommandResult
@@ -73,6 +77,21 @@ class Workspace:
         return Files(self)
 
     @property
+    def secrets(self) -> Secrets:
+        """Its secrets."""
+        return Secrets(self)
+
+    @property
+    def services(self) -> Services:
+        """Its services."""
+        return Services(self)
+
+    @property
+    def shells(self) -> Shells:
+        """Its shells."""
+        return Shells(self)
+
+    @property
     def snapshots(self) -> Snapshots:
         """Its saved states."""
         return Snapshots(self)
@@ -86,6 +105,7 @@ class Workspace:
         stdin: bytes | BinaryIO | None = None,
         timeout: Duration = "default",
         background: bool = False,
+        reveal: Sequence[str] = (),
         on_output: Sink | None = None,
         max_output: int = 64 * 1024,
         cancellation: Cancellation | None = None,
@@ -95,7 +115,8 @@ class Workspace:
         ``timeout`` (120 s unless told otherwise) ends the whole process tree and keeps the output so far.
         ``on_output`` gets output as it comes; what it raises ends the command, too. ``max_output`` bounds the bytes of
         each stream in the answer: head and tail are kept, ``logs`` reads the rest. ``cancellation`` ends the tree from
-        another thread. Raises CommandInterrupted when the workspace ended first, Cancelled.
+        another thread. ``reveal`` names secrets whose values this one command gets; they are blanked out of what it
+        prints. Raises CommandInterrupted when the workspace ended first, Cancelled, SecretNotFound.
         """
         result: CommandResult = self.call(
             "workspace_exec",
@@ -105,6 +126,7 @@ class Workspace:
             env=dict(env or {}),
             timeout=duration(timeout),
             background=background,
+            reveal=tuple(reveal),
             max_output=max_output,
         )
         return result
@@ -164,23 +186,26 @@ class Workspace:
 
     def apply(
         self, *paths: str, to: str = "baseline", target: str | os.PathLike[str] | None = None, yes: bool = False,
-        include_ignored: bool = False, allow_escaping_links: bool = False,
+        include_ignored: bool = False, allow_escaping_links: bool = False, allow_secrets: bool = False,
     ) -> apply.Result:  # fmt: skip
         """Bring the changes since the baseline, or the snapshot ``to``, to the host folder the workspace came from.
 
-        Only with ``yes`` for real. Raises PatchRejected, UnsafePath; nothing was changed then.
+        Only with ``yes`` for real. Raises PatchRejected, UnsafePath, SecretExposed; nothing was changed then.
         """
         result: apply.Result = self.call(
             "workspace_apply", paths=paths, to=to, target=None if target is None else os.fspath(target), yes=yes,
-            include_ignored=include_ignored, allow_escaping_links=allow_escaping_links,
+            include_ignored=include_ignored, allow_escaping_links=allow_escaping_links, allow_secrets=allow_secrets,
         )  # fmt: skip
         return result
 
-    def export(self, path: str, destination: str | os.PathLike[str], *, overwrite: bool = False) -> export.Result:
-        """Copy a file or folder to the host, complete or not at all. Raises PathNotFound, TargetExists."""
+    def export(
+        self, path: str, destination: str | os.PathLike[str], *, overwrite: bool = False, allow_secrets: bool = False
+    ) -> export.Result:
+        """Copy a file or folder to the host, complete or not at all. Raises PathNotFound, TargetExists, SecretExposed."""
         result: export.Result = self.call(
-            "workspace_export", path=path, destination=os.fspath(destination), overwrite=overwrite
-        )
+            "workspace_export", path=path, destination=os.fspath(destination), overwrite=overwrite,
+            allow_secrets=allow_secrets,
+        )  # fmt: skip
         return result
 
     def sync_push(self, source: str | os.PathLike[str] | None = None, *, force: bool = False) -> sync_push.Result:
@@ -210,8 +235,18 @@ class Workspace:
         clear_labels: Sequence[str] = (),
         idle_timeout: Duration = "default",
         retention: Duration = "default",
+        network: NetworkMode | str | None = None,
+        allow: Sequence[str] = (),
+        allow_preset: Sequence[str] = (),
+        allow_private: Sequence[str] = (),
+        disallow: Sequence[str] = (),
+        publish: Sequence[int | str] = (),
+        unpublish: Sequence[int] = (),
     ) -> WorkspaceInfo:
-        """Rename, merge and clear labels, change the lifetime. Raises NameTaken."""
+        """Rename, merge and clear labels, change the lifetime and the network; what is not named stays.
+
+        A change of the network ends the connections that are open. Raises NameTaken, PortTaken, NetworkUnavailable.
+        """
         self.info = self.call(
             "workspace_update",
             name=name,
@@ -220,6 +255,9 @@ class Workspace:
             clear_labels=tuple(clear_labels),
             idle_timeout=duration(idle_timeout),
             retention=duration(retention),
+            disallow=tuple(disallow),
+            unpublish=tuple(str(port) for port in unpublish),
+            **network_fields(network, allow, allow_preset, allow_private, publish),
         ).workspace
         return self.info
 

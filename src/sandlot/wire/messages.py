@@ -17,6 +17,8 @@ IDLE = 10  #      seconds without activity before the agent ends (0: never)  -> 
 JOIN = 11  #      command number; its worker takes the connection over  -> JOINED, then the worker's own | FAILED
 SERVICE = 12  #   see guest/service.py; descriptors as of EXEC  -> STARTED | FAILED
 SHELL = 13  #     see guest/shell.py                          -> STARTED | FAILED
+REFUSE = 14  #    port, label of the workspace: answer there that the network is off; port 0: no more -> RESULT | FAILED
+DENIALS = 15  #   -                                         -> RESULT what was refused since it was last asked
 
 # agent -> host
 PONG = 64  #      commands running, processes, idle ms
@@ -33,6 +35,12 @@ NUMBERED = (EXEC, SERVICE, SHELL)
 
 DETACHED = 1
 """Exec flag: the command goes on when the connection closes (a background command)."""
+CAPPED = 2
+"""Exec flag: the timeout is the workspace's longest run of a command, not what the caller asked for."""
+
+LIMITS = ("memory", "processes", "disk", "inodes", "tmp", "duration")
+"""Limits that can end a command (reason ``limit:WORD``), or that it ran into and then ended by itself (``hit:WORD``)."""
+REASONS = frozenset(("", "timeout", "killed", *("%s:%s" % (how, word) for how in ("limit", "hit") for word in LIMITS)))
 
 
 def integer(field: bytes, low: int = 0, high: int = 2**63 - 1) -> int:
@@ -83,7 +91,7 @@ class Exec:
 
 
 class Exited:
-    """How a command ended. ``signal`` is 0 unless a signal ended it; ``reason`` is '', 'timeout' or 'killed'."""
+    """How a command ended. ``signal`` is 0 unless a signal ended it; ``reason`` is one of REASONS."""
 
     __slots__ = ("cpu_ms", "duration_ms", "exit_code", "max_rss", "reason", "signal", "stderr", "stdout", "survivors")
 
@@ -119,7 +127,7 @@ class Exited:
         if len(fields) < 9:
             raise ValueError("short exit record")
         reason = fields[2].decode("ascii")
-        if reason not in ("", "timeout", "killed"):
+        if reason not in REASONS:
             raise ValueError("unknown reason")
         numbers = [integer(field) for field in fields[3:9]]
         return cls(integer(fields[0], 0, 255), integer(fields[1], 0, 128), reason, *numbers)

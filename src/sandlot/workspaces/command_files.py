@@ -12,11 +12,16 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from sandlot.errors import StateUnwritable, WorkspaceNotFound
 from sandlot.wire import frames, messages
+from sandlot.workspaces import ring
 
-__all__ = ["CommandFiles", "exit_record", "held", "replay"]
+if TYPE_CHECKING:
+    from sandlot.workspaces.redaction import Redactor
+
+__all__ = ["CommandFiles", "exit_record", "held", "replay", "stretch"]
 
 PIECE = 1 << 18
 """Most bytes a sink is handed at once."""
@@ -80,16 +85,36 @@ def exit_record(folder: Path) -> messages.Exited | None:
     return None
 
 
+def stretch(file: BinaryIO, start: int, end: int, redactor: Redactor | None) -> bytes:
+    """Bytes of an open file from ``start`` to ``end``; a value of which they hold only a part is blanked out as well."""
+    if redactor is not None:
+        return redactor.window(file, start, end)
+    file.seek(start)
+    return file.read(end - start)
+
+
 def replay(
-    folder: Path, name: str, sink: Callable[[str, bytes], None], *, offset: int = 0, limit: int | None = None
+    folder: Path,
+    name: str,
+    sink: Callable[[str, bytes], None],
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+    redactor: Redactor | None = None,
 ) -> tuple[int, int]:
-    """Hand one stored stream, or a part of it, to a sink: (the offset behind it, the size of all)."""
+    """Hand one stored stream, or a part of it, to a sink: (the offset behind it, the size of all).
+
+    Of a shell only the end is kept: an offset before that begins there.
+    """
+    if name == "stdout" and (folder / ring.NAME).exists():
+        return _replay_ring(folder, sink, offset, limit, redactor)
     try:
         with open(folder / name, "rb", buffering=0) as file:
             file.seek(offset)
             end = offset
             while limit is None or end - offset < limit:
-                data = file.read(PIECE if limit is None else min(PIECE, limit - (end - offset)))
+                size = PIECE if limit is None else min(PIECE, limit - (end - offset))
+                data = stretch(file, end, end + size, redactor)
                 if not data:
                     break
                 end += len(data)
@@ -97,3 +122,16 @@ def replay(
             return end, file.seek(0, os.SEEK_END)
     except FileNotFoundError:
         return offset, 0
+
+
+def _replay_ring(
+    folder: Path, sink: Callable[[str, bytes], None], offset: int, limit: int | None, redactor: Redactor | None
+) -> tuple[int, int]:
+    end, left = offset, ring.KEPT if limit is None else limit
+    while True:
+        piece = ring.read(folder, end, min(PIECE, left), redactor)
+        if piece.data:
+            sink("stdout", piece.data)
+        end, left = max(end, piece.end), left - len(piece.data)
+        if not piece.data or not left:
+            return end, piece.total

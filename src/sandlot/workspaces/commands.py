@@ -11,9 +11,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from sandlot.errors import (
     AgentUnresponsive,
@@ -23,17 +24,22 @@ from sandlot.errors import (
     SandlotError,
     WorkspaceNotFound,
 )
-from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
+from sandlot.model.command import CommandKind, CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.channel import Channel, raise_failure
 from sandlot.wire import messages
+from sandlot.workspaces import ring
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
-from sandlot.workspaces.command_files import CommandFiles, exit_record, held
+from sandlot.workspaces.command_files import CommandFiles, exit_record, held, stretch
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import connect, is_running, socket_of
-from sandlot.workspaces.requests import exec_request, register
+from sandlot.workspaces.requests import exec_request, register, with_revealed
+from sandlot.workspaces.secrets import scrub
 from sandlot.workspaces.standard_input import standard_input
+
+if TYPE_CHECKING:
+    from sandlot.workspaces.redaction import Redactor
 
 __all__ = ["OutputSink", "execute", "kill", "read_output", "recovered", "refresh", "responsive", "wait"]
 
@@ -61,19 +67,26 @@ def execute(
     background: bool = False,
     sink: OutputSink | None = None,
     cancellation: Cancellation | None = None,
+    reveal: Sequence[str] = (),
 ) -> CommandRecord:
     """Run a command and return its record, with its outcome unless it runs in the background.
 
     ``stdin`` is bytes or a binary file read while the command runs. ``timeout_s`` None means no limit. Interrupting
-    the call (ctrl-C, ``cancellation``) ends the whole tree. Raises CommandInterrupted when the workspace ended before
-    the command.
+    the call (ctrl-C, ``cancellation``) ends the whole tree. ``reveal`` names secrets whose values this one command
+    gets. Raises CommandInterrupted when the workspace ended before the command, SecretNotFound.
     """
     cancellation = cancellation or Cancellation()
     cancellation.check()
-    request = exec_request(context, record, argv, cwd=cwd, env=env, timeout_s=timeout_s, background=background)
+    env = with_revealed(context, record, env, reveal)
+    longest = record.limits.max_duration_s
+    capped = longest is not None and (timeout_s is None or longest < timeout_s)
+    request = exec_request(
+        context, record, argv, cwd=cwd, env=env, timeout_s=longest if capped else timeout_s, background=background
+    )
+    request.flags |= messages.CAPPED if capped else 0
     record, channel = connect(context, record)
     with channel, CommandFiles() as files:
-        command = register(context, record, files, request, argv, cwd=cwd)
+        command = register(context, record, files, request, argv, cwd=cwd, revealed=reveal)
         return _Run(context, record, command, sink, cancellation).carry_out(channel, request, stdin, files)
 
 
@@ -144,6 +157,7 @@ class _Run:
                     self.sink(name, data)
 
     def _finish(self, exited: messages.Exited) -> CommandRecord:
+        scrub(self.context, self.record, self.folder)
         try:
             return self.context.store.finish_command(self.record.id, self.command, _outcome(exited))
         except WorkspaceNotFound as error:
@@ -169,6 +183,7 @@ class _Run:
             if not held(self.folder):  # else it goes on, and the next one to look writes down how it ends
                 exited = exit_record(self.folder)
                 outcome = _outcome(exited) if exited else _lost(self.folder)
+                scrub(self.context, self.record, self.folder)
                 self.context.store.finish_command(self.record.id, self.command, outcome)
 
 
@@ -204,8 +219,9 @@ def _parse(fields: list[bytes]) -> messages.Exited:
 
 
 def _outcome(exited: messages.Exited) -> CommandOutcome:
-    if exited.reason:
-        state = CommandState.TIMED_OUT if exited.reason == "timeout" else CommandState.KILLED
+    how, _, limit = exited.reason.partition(":")
+    if how in ("timeout", "killed", "limit"):
+        state = CommandState.TIMED_OUT if how == "timeout" else CommandState.KILLED
     else:
         state = CommandState.SIGNALED if exited.signal else CommandState.EXITED
     name = None
@@ -223,6 +239,7 @@ def _outcome(exited: messages.Exited) -> CommandOutcome:
         stdout_bytes=exited.stdout,
         stderr_bytes=exited.stderr,
         survivors=exited.survivors,
+        limit=limit or None,
     )
 
 
@@ -231,6 +248,7 @@ def recovered(context: Context, record: WorkspaceRecord, number: int) -> Command
     folder = context.paths.workspace(record.id).command(number)
     exited = exit_record(folder)
     outcome = None if exited is None and held(folder) else _outcome(exited) if exited else _lost(folder)
+    shell = (folder / ring.NAME).exists()
     started = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="milliseconds")
     return CommandRecord(
         number=number,
@@ -243,6 +261,8 @@ def recovered(context: Context, record: WorkspaceRecord, number: int) -> Command
         token="",
         outcome=outcome,
         isolation=record.isolation,
+        kind=CommandKind.SHELL if shell else CommandKind.COMMAND,
+        name=f"shell-{number}" if shell else None,
     )
 
 
@@ -263,7 +283,18 @@ def refresh(context: Context, record: WorkspaceRecord) -> None:
         folder = context.paths.workspace(record.id).command(command.number)
         if not held(folder):
             exited = exit_record(folder)
-            context.store.finish_command(record.id, command, _outcome(exited) if exited else _lost(folder))
+            outcome = _outcome(exited) if exited else replace(_lost(folder), cause=_cause(context, record, command))
+            scrub(context, record, folder)
+            context.store.finish_command(record.id, command, outcome)
+
+
+def _cause(context: Context, record: WorkspaceRecord, command: CommandRecord) -> str:
+    """What cut off a command that nobody wrote the end of."""
+    current = context.store.find(record.id)
+    if current.generation != command.generation:
+        return "reset"
+    instance = current.instance.token if current.instance else ""
+    return "killed" if instance == command.token and _answers(context, current) else "ended"
 
 
 def responsive(context: Context, record: WorkspaceRecord) -> bool:
@@ -316,19 +347,26 @@ def kill(context: Context, record: WorkspaceRecord, number: int, signal_number: 
     return wait(context, record, number, CANCEL_WAIT_S) if signal_number == 0 else command
 
 
-def read_output(folder: Path, name: str, total: int | None, *, limit: int) -> Output:
-    """One stream of a command: all of it, or its head and tail with a line between that says what is missing."""
+def read_output(
+    folder: Path, name: str, total: int | None, *, limit: int, redactor: Redactor | None = None
+) -> Output:
+    """One stream of a command: all of it, or its head and tail with a line between that says what is missing.
+
+    Of a shell, its end.
+    """
+    if name == "stdout" and (folder / ring.NAME).exists():
+        piece = ring.read(folder, None, max(1, limit), redactor)
+        return Output(piece.data.decode("utf-8", "replace"), piece.total, piece.start > 0)
     try:
         with open(folder / name, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             total = size if total is None else max(total, size)
             lost = total - size
             if size <= limit and not lost:
-                return Output(file.read().decode("utf-8", "replace"), total, False)
+                return Output(stretch(file, 0, size, redactor).decode("utf-8", "replace"), total, False)
             half = max(1, limit // 2)
-            head = file.read(min(half, size))
-            file.seek(max(len(head), size - half))
-            tail = file.read()
+            head = stretch(file, 0, min(half, size), redactor)
+            tail = stretch(file, max(len(head), size - half), size, redactor)
     except FileNotFoundError as error:
         if total:
             raise CommandInterrupted("the workspace was deleted before the command's output was read") from error

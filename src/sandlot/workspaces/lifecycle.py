@@ -8,6 +8,7 @@ not the record's, an instance on its leash, a record in phase ``creating`` or ``
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,19 +28,24 @@ from sandlot.errors import (
 )
 from sandlot.model.base import Origin, OriginKind
 from sandlot.model.isolation import IsolationLevel
-from sandlot.model.workspace import Lifetime, WorkspaceRecord, WorkspaceState
+from sandlot.model.limits import Limits
+from sandlot.model.network import Network
+from sandlot.model.workspace import Instance, Lifetime, WorkspaceRecord, WorkspaceState
 from sandlot.paths import WorkspacePaths
 from sandlot.runtimes.base import LaunchRequest
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.limits import default_limits
 from sandlot.workspaces.naming import check_labels, check_name
+from sandlot.workspaces.network import serving
 from sandlot.workspaces.store import Phase, now
 
 if TYPE_CHECKING:
     from sandlot.bases.source import Source
     from sandlot.model.base import Base
+    from sandlot.workspaces.secrets.sources import Given
     from sandlot.workspaces.storage import Storage
 
 __all__ = [
@@ -52,6 +58,7 @@ __all__ = [
     "ensure_running",
     "finish_reset",
     "is_running",
+    "kill",
     "launch",
     "locked",
     "remove",
@@ -65,6 +72,7 @@ __all__ = [
     "update",
 ]
 
+NO_NETWORK = Network()
 STOP_GRACE_S = 2.0
 MEET_S = 2.0
 """How long a recorded agent that nobody can connect to may take to be seen as gone."""
@@ -107,7 +115,7 @@ def locked(context: Context, key: str) -> Iterator[WorkspaceRecord]:
 def finish_reset(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """End what a committed reset has replaced: the instance and the generation. The caller holds the lock."""
     if record.retired is not None:
-        context.runtime(record.runtime).kill(record.retired)
+        kill(context, record, record.retired)
     discard_other_generations(context, record)
     if record.retired is not None:
         record = replace(record, retired=None)
@@ -135,6 +143,9 @@ def create(
     runtime: str = "bubblewrap",
     min_isolation: IsolationLevel = IsolationLevel.NONE,
     toolchains: tuple[str, ...] = (),
+    secrets: Sequence[Given] = (),
+    network: Network = NO_NETWORK,
+    limits: Limits | None = None,
     one_shot: bool = False,
     progress: Progress | None = None,
 ) -> tuple[WorkspaceRecord, Base]:
@@ -145,6 +156,7 @@ def create(
     if name is not None:
         check_name(name, "workspace")
     draft = _draft(context, name, check_labels(labels or {}), lifetime, runtime, min_isolation, toolchains)
+    draft = replace(draft, network=network, limits=limits or default_limits(context))
     if one_shot:
         identity = process.identify(os.getpid())
         draft = replace(draft, owner=(identity.pid, identity.start_time, identity.boot) if identity else None)
@@ -153,7 +165,7 @@ def create(
         base = context.bases.obtain(source, progress)
         origin = base.origin if source.kind is not OriginKind.BASE else replace(base.origin, kind=OriginKind.BASE)
         record = replace(draft, origin=origin, baseline=base.layers, layers=base.layers)
-        return bring_up(context, record), base
+        return bring_up(context, record, functools.partial(_equip, context, secrets)), base
 
 
 def _draft(
@@ -211,8 +223,21 @@ def check_room(context: Context, names: Sequence[str | None]) -> None:
                 raise NameTaken(f"a workspace named {name!r} exists already", hint="choose another name, or delete it")
 
 
-def bring_up(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
-    """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all."""
+def _equip(context: Context, secrets: Sequence[Given], record: WorkspaceRecord) -> WorkspaceRecord:
+    if not secrets:
+        return record
+    from sandlot.workspaces.secrets.keeping import equip
+
+    return equip(context.paths.workspace(record.id), record, secrets)
+
+
+def bring_up(
+    context: Context, record: WorkspaceRecord, equip: Callable[[WorkspaceRecord], WorkspaceRecord] | None = None
+) -> WorkspaceRecord:
+    """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all.
+
+    ``equip`` puts down what has to be in the folder before the start, and answers with the record that knows of it.
+    """
     own = context.paths.workspace(record.id)
     with _new_folder(own):
         try:
@@ -223,6 +248,8 @@ def bring_up(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
         try:
             own.commands.mkdir(mode=0o700)
             own.patches.mkdir(mode=0o700)
+            if equip is not None:
+                record = equip(record)
             storage_of(context, record).prepare()
             return launch(context, record)
         except BaseException:
@@ -255,26 +282,44 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """Start the record's generation and save the record with its instance: the commit point of every start."""
     runtime = context.runtime(record.runtime)
     storage = storage_of(context, record)
-    instance = runtime.launch(
-        LaunchRequest(
-            workspace_id=record.id,
-            areas=storage.mounts(),
-            socket=storage.generation.socket,
-            log=storage.generation.log,
-            tmp_bytes=context.settings.tmp_size,
-            idle_timeout_s=_idle_seconds(record.lifetime) or None,
-            toolchains=tuple(Path(path) for path in record.toolchains),
+    trust = _trust(context, record)
+    with serving.starting(context, record) as network:
+        instance = runtime.launch(
+            LaunchRequest(
+                workspace_id=record.id,
+                areas=storage.mounts(),
+                socket=storage.generation.socket,
+                log=storage.generation.log,
+                limits=record.limits,
+                idle_timeout_s=_idle_seconds(record.lifetime) or None,
+                toolchains=tuple(Path(path) for path in record.toolchains),
+                trust=trust,
+            )
         )
-    )
-    try:
-        record = replace(record, instance=instance, stopped_at=None, stopped_uptime=None)
-        context.store.save(record)
-        if record.owner is None:  # a one-shot workspace stays on the leash
-            runtime.release(instance, storage.generation.socket)
-    except BaseException:
-        runtime.kill(instance)
-        raise
+        try:
+            record = network.join(replace(record, stopped_at=None, stopped_uptime=None), instance)
+            context.store.save(record)
+            if record.owner is None:  # a one-shot workspace stays on the leash
+                runtime.release(instance, storage.generation.socket)
+            network.release()
+        except BaseException:
+            runtime.kill(instance)
+            raise
     return record
+
+
+def _trust(context: Context, record: WorkspaceRecord) -> Path:
+    """The folder of certificates to show, in every workspace: a secret may come while it runs."""
+    own = context.paths.workspace(record.id)
+    try:
+        own.trust.mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise StateUnwritable(f"cannot make {own.trust}: {error.strerror}") from error
+    if record.secrets:
+        from sandlot.workspaces.secrets.keeping import refreshed
+
+        refreshed(own, record)
+    return own.trust
 
 
 def _idle_seconds(lifetime: Lifetime) -> int:
@@ -291,12 +336,17 @@ def stopped(record: WorkspaceRecord) -> WorkspaceRecord:
 def start(context: Context, key: str) -> WorkspaceRecord:
     """Start a stopped workspace; a running one is left as it is."""
     with locked(context, key) as record:
-        return record if is_running(context, record) else launch(context, record)
+        if is_running(context, record):
+            return record
+        if record.instance is not None:  # it ended by itself: its monitor and control groups may still be there
+            kill(context, record, record.instance)
+        return launch(context, record)
 
 
 def ensure_running(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """The record of a workspace that runs, started if need be (it may have been stopped for being idle)."""
-    return record if is_running(context, record) else start(context, record.id)
+    record = record if is_running(context, record) else start(context, record.id)
+    return serving.ensure(context, record)
 
 
 def connect(context: Context, record: WorkspaceRecord) -> tuple[WorkspaceRecord, Channel]:
@@ -359,7 +409,16 @@ def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
         ):
             channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
             channel.receive(STOP_GRACE_S + 1)
-    runtime.kill(record.instance)
+    kill(context, record, record.instance)
+
+
+def kill(context: Context, record: WorkspaceRecord, instance: Instance) -> None:
+    """End every process of an instance, on both sides of the wall. Ending an ended one is not an error."""
+    context.runtime(record.runtime).kill(instance)
+    if instance.gateway_pid:
+        from sandlot.workspaces.network import control
+
+        control.kill(instance)
 
 
 def update(
@@ -371,6 +430,7 @@ def update(
     labels: Mapping[str, str] | None = None,
     clear_labels: tuple[str, ...] = (),
     lifetime: Callable[[Lifetime], Lifetime] | None = None,
+    network: Callable[[Network], Network] = lambda network: network,
 ) -> WorkspaceRecord:
     """Rename, merge and clear labels, change the lifetime. An update without effect is fine."""
     extra = check_labels(labels or {})
@@ -383,11 +443,14 @@ def update(
             name=None if clear_name else name or record.name,
             labels={**kept, **extra},
             lifetime=lifetime(record.lifetime) if lifetime else record.lifetime,
+            network=network(record.network),
         )
         context.store.save(changed)
         if changed.lifetime != record.lifetime and is_running(context, changed):
             with Channel(socket_of(context, changed)) as channel:
                 channel.call(messages.IDLE, [b"%d" % _idle_seconds(changed.lifetime)])
+        if changed.network != record.network and is_running(context, changed):
+            changed = serving.changed(context, changed, record)
         return changed
 
 
@@ -408,18 +471,20 @@ def _make_room(context: Context, record: WorkspaceRecord) -> None:
     from sandlot.bases.trees import remove_tree
 
     if record.instance is not None:
-        context.runtime(record.runtime).kill(record.instance)
+        kill(context, record, record.instance)
     remove_tree(storage_of(context, record).generation.root)
 
 
 def remove(context: Context, record: WorkspaceRecord) -> None:
     """Finish a deletion, or undo a creation, from wherever it stopped. The caller holds the workspace's lock."""
     from sandlot.workspaces.layers import release_layers
+    from sandlot.workspaces.secrets.vault import destroy
 
     latest = next((each for each in context.store.everything() if each.id == record.id), record)
     for instance in (latest.instance, latest.retired):
         if instance is not None:
-            context.runtime(latest.runtime).kill(instance)
+            kill(context, latest, instance)
+    destroy(context.paths.workspace(record.id))  # the rest may wait in the trash; values do not
     _discard(context, context.paths.workspace(record.id))
     context.store.remove(record.id)
     release_layers(context, latest.all_layers)

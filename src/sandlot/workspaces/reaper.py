@@ -55,10 +55,14 @@ class Leftovers:
     rebuilt: int = 0
     """Records restored into a database that was lost."""
     expired: int = 0
+    groups: int = 0
+    """Control groups of starts that were cut off."""
 
     @property
     def total(self) -> int:
-        return self.workspaces + self.instances + self.folders + self.layers + self.trash + self.rebuilt + self.expired
+        return sum((
+            self.workspaces, self.instances, self.folders, self.layers, self.trash, self.rebuilt, self.expired, self.groups,
+        ))  # fmt: skip
 
 
 def deadline(record: WorkspaceRecord) -> tuple[str, str] | None:
@@ -182,7 +186,15 @@ def leftovers(context: Context) -> Leftovers:
         layers=len(private),
         trash=sum(1 for _ in context.paths.trash.iterdir()),
         expired=sum(_expired(record) for record in known.values()),
+        groups=_groups(context, remove=False),
     )
+
+
+def _groups(context: Context, *, remove: bool) -> int:
+    """What starts that were cut off have left outside the state folder."""
+    instances = (each for record in context.store.everything() for each in (record.instance, record.retired))
+    known = frozenset(each.token for each in instances if each is not None)
+    return context.runtime("bubblewrap").strays(known, remove=remove)
 
 
 def _strays(context: Context, known: dict[str, WorkspaceRecord]) -> Iterator[tuple[Path, Path]]:
@@ -244,7 +256,8 @@ def repair(context: Context) -> Leftovers:
     _renew_mirrors(context)
     layers = release_layers(context)
     trash = empty_trash(context, wait=True)
-    return replace(found, folders=found.folders + folders, layers=layers, trash=trash)
+    groups = _groups(context, remove=True)
+    return replace(found, folders=found.folders + folders, layers=layers, trash=trash, groups=groups)
 
 
 def _renew_mirrors(context: Context) -> None:

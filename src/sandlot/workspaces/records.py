@@ -10,6 +10,9 @@ from sandlot.errors import StateCorrupt
 from sandlot.model.base import Origin, OriginKind
 from sandlot.model.command import CommandKind, CommandOutcome, CommandRecord, CommandState
 from sandlot.model.isolation import IsolationLevel
+from sandlot.model.limits import Limits
+from sandlot.model.network import Network
+from sandlot.model.secret import SecretBinding
 from sandlot.model.workspace import Instance, Lifetime, Snapshot, WorkspaceRecord
 
 __all__ = ["dump", "load_command", "load_workspace"]
@@ -25,7 +28,7 @@ def _origin(data: dict[str, Any]) -> Origin:
 
 
 def _instance(data: dict[str, Any] | None) -> Instance | None:
-    return None if data is None else Instance(**data)
+    return None if data is None else Instance(**{**data, "cgroups": tuple(data.get("cgroups", ()))})
 
 
 def load_workspace(text: str) -> WorkspaceRecord:
@@ -35,6 +38,8 @@ def load_workspace(text: str) -> WorkspaceRecord:
         data["origin"] = _origin(data["origin"])
         data["lifetime"] = Lifetime(**data["lifetime"])
         data["isolation"] = IsolationLevel(data["isolation"])
+        data["limits"] = Limits(**data.get("limits", {}))
+        data["network"] = Network.from_json(data["network"]) if "network" in data else Network()
         data["instance"] = _instance(data["instance"])
         data["retired"] = _instance(data["retired"])
         data["owner"] = tuple(data["owner"]) if data["owner"] else None
@@ -43,6 +48,10 @@ def load_workspace(text: str) -> WorkspaceRecord:
             data[name] = tuple(data[name])
         data["snapshots"] = tuple(
             Snapshot(entry["name"], tuple(entry["layers"]), entry["created_at"]) for entry in data["snapshots"]
+        )
+        data["secrets"] = tuple(
+            SecretBinding(entry["name"], tuple(entry["hosts"]), entry["placeholder"])
+            for entry in data.get("secrets", ())
         )
         return WorkspaceRecord(**data)
     except (ValueError, KeyError, TypeError) as error:
@@ -57,6 +66,7 @@ def load_command(text: str) -> CommandRecord:
         if outcome is not None:
             data["outcome"] = CommandOutcome(**{**outcome, "state": CommandState(outcome["state"])})
         data["argv"] = tuple(data["argv"])
+        data["revealed"] = tuple(data.get("revealed", ()))
         data["kind"] = CommandKind(data.get("kind", "command"))
         data["isolation"] = IsolationLevel(data["isolation"])
         return CommandRecord(**data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandKind, CommandRecord
@@ -13,9 +13,11 @@ from sandlot.runtimes.bubblewrap.plan import environment
 from sandlot.wire import messages
 from sandlot.workspaces.command_files import CommandFiles
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.network.serving import variables
+from sandlot.workspaces.secrets import redactor_of
 from sandlot.workspaces.store import now
 
-__all__ = ["exec_request", "register", "surroundings"]
+__all__ = ["exec_request", "register", "surroundings", "with_revealed"]
 
 
 def surroundings(record: WorkspaceRecord) -> dict[str, str]:
@@ -23,7 +25,17 @@ def surroundings(record: WorkspaceRecord) -> dict[str, str]:
     found = environment()
     bins = [os.path.join(path, "bin") for path in record.toolchains]
     found["PATH"] = ":".join([*bins, found["PATH"]])
-    return found
+    return {**found, **variables(), **_secrets(record)}
+
+
+def _secrets(record: WorkspaceRecord) -> dict[str, str]:
+    """Placeholders, and the bundle of certificates where TLS is opened to put values in."""
+    if not record.secrets:
+        return {}
+    from sandlot.workspaces.secrets.trust import trust_variables
+
+    placeholders = {each.name: each.placeholder for each in record.secrets}
+    return {**placeholders, **trust_variables(host for each in record.secrets for host in each.hosts)}
 
 
 def exec_request(
@@ -60,6 +72,19 @@ def exec_request(
     )
 
 
+def with_revealed(
+    context: Context, record: WorkspaceRecord, env: Mapping[str, str] | None, reveal: Sequence[str]
+) -> Mapping[str, str]:
+    """The environment a caller wants for a command, with the values of these secrets. Raises SecretNotFound."""
+    if not reveal:
+        return env or {}
+    from sandlot.workspaces.secrets.keeping import values
+
+    if twice := [name for name in reveal if name in (env or {})]:
+        raise UsageError(f"{twice[0]} is both revealed and set otherwise")
+    return {**(env or {}), **values(context, record, reveal)}
+
+
 def register(
     context: Context,
     record: WorkspaceRecord,
@@ -69,18 +94,24 @@ def register(
     *,
     cwd: str = PROJECT,
     kind: CommandKind = CommandKind.COMMAND,
-    name: str | None = None,
+    name: str | Callable[[int], str] | None = None,
+    revealed: Sequence[str] = (),
 ) -> CommandRecord:
     """The record of a command that is about to start, stored, with its files; the request gets its number.
 
-    ``record`` is the workspace as ``connect`` answered. Raises WorkspaceNotFound, StateUnwritable.
+    ``record`` is the workspace as ``connect`` answered. ``name`` may be made from the number. Raises WorkspaceNotFound, StateUnwritable.
     """
 
+    # A value that the caller's own shell has put into the words must not get into the records.
+    hiding = redactor_of(context, record)
+    kept_argv = tuple(argv) if hiding is None else tuple(hiding.text(word) for word in argv)
+
     def begin(number: int) -> CommandRecord:
+        chosen = name(number) if callable(name) else name
         files.make(context.paths.workspace(record.id).command(number))
         return CommandRecord(
             number=number,
-            argv=tuple(argv),
+            argv=kept_argv,
             cwd=cwd,
             background=bool(request.flags & messages.DETACHED),
             started_at=now(),
@@ -89,7 +120,8 @@ def register(
             token=record.instance.token if record.instance else "",
             isolation=record.isolation,
             kind=kind,
-            name=name,
+            name=chosen,
+            revealed=tuple(revealed),
         )
 
     command = context.store.add_command(record.id, begin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -50,7 +51,7 @@ def reset(context: Context, key: str, to: str = BASELINE) -> WorkspaceRecord:
             generation=record.generation + 1,
             reset_at=now(),
             reset_from=context.store.last_command(record.id),
-            retired=record.instance if is_running(context, record) else None,
+            retired=record.instance,  # an ended one, too: its monitor and control groups may still be there
         )
         try:
             storage_of(context, fresh).prepare()
@@ -122,6 +123,14 @@ def delete_snapshot(context: Context, key: str, name: str) -> WorkspaceRecord:
     return record
 
 
+def _inherit(context: Context, source: WorkspaceRecord, record: WorkspaceRecord) -> WorkspaceRecord:
+    if not record.secrets:
+        return record
+    from sandlot.workspaces.secrets.keeping import inherit
+
+    return inherit(context.paths.workspace(record.id), record, context.paths.workspace(source.id))
+
+
 def fork(
     context: Context, key: str, *, names: tuple[str | None, ...] = (None,), labels: Mapping[str, str] | None = None
 ) -> list[WorkspaceRecord]:
@@ -162,8 +171,9 @@ def fork(
                     retired=None,
                     owner=None,
                     snapshots=(Snapshot(PARENT, source.baseline, created),),
+                    network=source.network.for_fork(),
                 )
-                made.append(bring_up(context, draft))
+                made.append(bring_up(context, draft, functools.partial(_inherit, context, source)))
     except BaseException:
         for record in made:
             with contextlib.suppress(WorkspaceNotFound):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from sandlot.errors import CommandNotFound, LimitReached, NameTaken, StateUnwritable, WorkspaceNotFound
-from sandlot.model.command import CommandOutcome, CommandRecord
+from sandlot.model.command import CommandKind, CommandOutcome, CommandRecord
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.paths import Paths
 from sandlot.workspaces import records
@@ -121,6 +121,17 @@ class Store:
             raise WorkspaceNotFound(f"no workspace has the id or name {key!r}")
         return self._load(rows[0])
 
+    def secretive(self, key: str) -> bool:
+        """Whether the workspace with this id or name, if there is one, has secrets: asked by every operation."""
+        if not key.isascii():
+            return False
+        rows = self.database.read(
+            # Records are compact JSON, where quotes inside of texts are escaped: this is the field and nothing else.
+            "SELECT 1 FROM workspaces WHERE (id = ? OR name = ?) AND instr(record, '\"secrets\":[{')",
+            (key, key),
+        )
+        return bool(rows)
+
     def all(self) -> list[WorkspaceRecord]:
         """Every workspace, most recently active first."""
         rows = self.database.read(
@@ -204,6 +215,14 @@ class Store:
         """Commands nobody has reported the end of."""
         rows = self.database.read(
             "SELECT record FROM commands WHERE workspace = ? AND finished = 0 ORDER BY number", (workspace_id,)
+        )
+        return [records.load_command(str(row[0])) for row in rows]
+
+    def commands_of_kind(self, workspace_id: str, kind: CommandKind) -> list[CommandRecord]:
+        """The services, or the shells, that the history holds, in order."""
+        rows = self.database.read(
+            "SELECT record FROM commands WHERE workspace = ? AND json_extract(record, '$.kind') = ? ORDER BY number",
+            (workspace_id, kind.value),
         )
         return [records.load_command(str(row[0])) for row in rows]
 

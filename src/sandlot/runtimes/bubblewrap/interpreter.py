@@ -34,10 +34,10 @@ class Staged:
     executable: str
     prefix: Path | None
 
-    def argv(self, listening: int, idle_s: float, leash: int) -> list[str]:
+    def argv(self, listening: int, idle_s: float, leash: int, limits: str = "") -> list[str]:
         """The agent's command line; -I -S -E keep the workspace's files and site-packages out of it."""
         code = f"import sys; sys.path.insert(0, {INSIDE!r}); from sandlot.guest.agent import main; main()"
-        return [self.executable, "-I", "-S", "-E", "-B", "-c", code, str(listening), str(idle_s), str(leash)]
+        return [self.executable, "-I", "-S", "-E", "-B", "-c", code, str(listening), str(idle_s), str(leash), limits]
 
 
 @cache

@@ -19,6 +19,7 @@ __all__ = ["DEVICES", "ETC_FILES", "Plan", "environment"]
 
 USER_ID = 1000
 RUN_BYTES = 64 << 20
+CHANGES = "/run/sandlot/changes"
 
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC_SHOWN = (
@@ -130,6 +131,17 @@ class Plan:
     def show(self, source: Path, at: str) -> None:
         """A host folder, read-only."""
         self.add("--ro-bind", str(source), at, at=at)
+
+    def changes(self, mount: AreaMount) -> str:
+        """An area's private changes alone, read-only, for the agent to measure; returns where.
+
+        What is below is the workspace's own and shows nothing that the area does not: no other layer, no host file.
+        """
+        if mount.work is None:
+            return mount.target
+        at = f"{CHANGES}/{os.path.basename(mount.target)}"
+        self.show(mount.upper, at)
+        return at
 
     def area(self, mount: AreaMount) -> None:
         """A writable tree of the workspace."""

@@ -18,25 +18,27 @@ from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.model.isolation import IsolationLevel
 from sandlot.paths import Paths
 from sandlot.runtimes.base import AreaMount, Finding, ProbeReport, StorageKind
-from sandlot.runtimes.bubblewrap import binary, devices, interpreter, seccomp
+from sandlot.runtimes.bubblewrap import binary, devices, interpreter, limiting, seccomp
 from sandlot.runtimes.bubblewrap.binary import Binary
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 
 __all__ = ["Prober"]
 
 PROBE_S = 20.0
-FORMAT = 1
+FORMAT = 2
 
 KNOWN_GAPS = (
     "a bug in the Linux kernel reachable through allowed system calls: the kernel is shared with the host",
     "processor side channels between workspaces and the host: they share its caches",
-    "a fork, memory, disk or inode bomb competes with the host: processes, memory, CPU and the workspace's files are "
-    "not limited yet, only the bytes in /tmp, /dev/shm, /run and in outputs",
     "as root, files below /usr that only root may read are readable inside: root's own uid is the one mapped",
     "a command that kills its own supervisor outlives its time limit: both have the same uid; it is reported as "
     "interrupted, and what it started ends with the workspace",
     "names of host folders (not their content) show in /proc/self/mountinfo: the kernel tells where layers lie",
 )
+
+
+def _gaps(enforcement: dict[str, str]) -> tuple[str, ...]:
+    return (*KNOWN_GAPS, *limiting.gaps(enforcement))
 
 
 class Prober:
@@ -90,7 +92,8 @@ class Prober:
                 storage=str(saved["storage"]),
                 findings=tuple(Finding(**finding) for finding in saved["findings"]),
                 version=self._chosen.text,
-                known_gaps=KNOWN_GAPS,
+                enforcement=saved["enforcement"],
+                known_gaps=_gaps(saved["enforcement"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -103,6 +106,7 @@ class Prober:
                 "key": self._key(),
                 "available": True,
                 "storage": report.storage,
+                "enforcement": report.enforcement,
                 "findings": [asdict(finding) for finding in report.findings],
                 "binary": {
                     "path": str(chosen.path),
@@ -124,6 +128,7 @@ class Prober:
         storage = StorageKind.COPY
         version = ""
         available = False
+        enforcement: dict[str, str] = {}
         try:
             staged = interpreter.stage(self._paths)
             findings.append(Finding("bubblewrap.interpreter", True, f"the agent runs under {staged.executable}"))
@@ -146,9 +151,10 @@ class Prober:
                     # What another candidate could not do does not matter any more.
                     findings = [finding for finding in findings if finding.ok or not finding.required]
                     break
+            enforcement = limiting.trial(self._paths.state) if available else {}
         except IsolationUnavailable as error:
             findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
-        return ProbeReport(available, IsolationLevel.KERNEL, storage, tuple(findings), version, KNOWN_GAPS)
+        return ProbeReport(available, IsolationLevel.KERNEL, storage, tuple(findings), version, enforcement, _gaps(enforcement))
 
     def _try(self, candidate: Binary, program: bytes) -> list[Finding]:
         """Really run something behind the whole wall, without and with an overlay."""

@@ -18,7 +18,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import LaunchRequest, ProbeReport
+from sandlot.runtimes.base import TRUST, LaunchRequest, ProbeReport
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -57,7 +57,7 @@ class BubblewrapRuntime:
 
     def launch(self, request: LaunchRequest) -> Instance:
         """See Runtime.launch."""
-        from sandlot.runtimes.bubblewrap import devices, interpreter, seccomp
+        from sandlot.runtimes.bubblewrap import devices, interpreter, limiting, seccomp
 
         report = self.probe()
         if not report.available:
@@ -74,22 +74,26 @@ class BubblewrapRuntime:
             leash_read, leash_write = descriptors.leash()
             etc = {name: descriptors.data(text) for name, text in ETC_FILES.items()}
             plan = _plan(request, staged, etc, devices.own_nodes(self._paths))
+            held = limiting.prepare(self._paths.state, token, request)
+            stack.callback(held.abandon)
+            told = held.told(plan, request, descriptors.pass_on)
             # A file, not a pipe: when we are killed, a pipe's SIGPIPE would end the monitor while the child still waits
             # for it, and that child would wait for ever.
             info = os.dup(descriptors.data(""))
             stack.callback(os.close, info)
             info_fd = str(descriptors.passed[-1])
-            extra = ("--seccomp", str(descriptors.data(seccomp.program())), "--info-fd", info_fd)
+            extra = ("--seccomp", str(descriptors.data(seccomp.program(pinned=held.pinned))), "--info-fd", info_fd)
             arguments = descriptors.data(plan.encoded(extra))
             argv = [
                 str(self._prober.chosen.path), "--args", str(arguments), "--",
-                *staged.argv(listening, request.idle_timeout_s or 0, leash_read),
+                *staged.argv(listening, request.idle_timeout_s or 0, leash_read, told),
             ]  # fmt: skip
             log = descriptors.log(request.log)
             # The environment is empty: --clearenv would still leave it readable in /proc/1/environ.
             started = process.spawn_detached(argv, env={}, log=log, pass_fds=descriptors.passed)
             descriptors.close_passed()
-            instance = self._await(started, info, request, token)
+            held.begin(started.pid)
+            instance = held.apply(self._await(started, info, request, token))
             self._leashes[token] = os.dup(leash_write)  # not inheritable (PEP 446)
         return instance
 
@@ -147,16 +151,32 @@ class BubblewrapRuntime:
                 f"process {instance.agent_pid} of the workspace did not end within {process.KILL_WAIT_S:.0f} s",
                 hint="sandlot repair",
             )
+        if instance.cgroups:
+            from sandlot.runtimes.bubblewrap import cgroups
+
+            cgroups.remove(instance.cgroups)
+
+    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
+        """See Runtime.strays: control groups are all that a start makes elsewhere."""
+        from sandlot.runtimes.bubblewrap import cgroups
+
+        found = cgroups.strays(self._paths.state, known)
+        if remove:
+            cgroups.remove(tuple(found))
+        return len(found)
 
 
 def _plan(request: LaunchRequest, staged: Staged, etc: dict[str, int], nodes: Path | None) -> Plan:
+    from sandlot.runtimes.bubblewrap import limiting
     from sandlot.runtimes.bubblewrap.interpreter import INSIDE
 
     plan = Plan()
     plan.isolate(request.hostname)
     plan.root(etc)
-    plan.kernel_files(request.tmp_bytes, nodes)
+    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes)
     plan.show(staged.folder, INSIDE)
+    if request.trust is not None:
+        plan.show(request.trust, TRUST)
     prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
     for prefix in dict.fromkeys(prefixes):
         plan.show(prefix, str(prefix))
@@ -190,6 +210,12 @@ class _Descriptors:
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._stack.callback(self._forget, descriptor)
         return self._own(descriptor)
+
+    def pass_on(self, descriptor: int) -> int:
+        """A copy, for the child, of a descriptor that somebody else owns."""
+        copy = self._own(os.dup(descriptor))
+        self._stack.callback(self._forget, copy)
+        return copy
 
     def _forget(self, descriptor: int) -> None:
         if descriptor in self.passed:  # only when something failed before the child had it

@@ -35,6 +35,8 @@ class _Architecture:
     audit: int
     x32: bool
     numbers: dict[str, int]
+    affinity: int
+    """sched_setaffinity."""
 
 
 # Numbers from the kernel's tables (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
@@ -67,8 +69,8 @@ _AARCH64 = {
     "mbind": 235, "set_mempolicy": 237, "move_pages": 239,
 }  # fmt: skip
 _ARCHITECTURES = {
-    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON),
-    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON),
+    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON, 203),
+    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON, 122),
 }
 _CONDITIONAL = {"ioctl", "socket", "socketpair", "clone", "unshare", "clone3"}
 
@@ -99,9 +101,10 @@ def _argument_checks(numbers: dict[str, int]) -> Iterator[list[tuple[int, int, i
     yield _only_for(numbers["ioctl"], [_ins(_LD_W_ABS, _ARG1), *tests])
 
 
-def program(machine: str | None = None) -> bytes:
+def program(machine: str | None = None, *, pinned: bool = False) -> bytes:
     """The filter for one machine type (default: this one), as bubblewrap's ``--seccomp`` takes it.
 
+    ``pinned``: a limit is held by the set of processors, which therefore may not be changed inside.
     Raises IsolationUnavailable for an architecture whose system-call numbers are not in our table.
     """
     machine = machine or platform.machine()
@@ -115,6 +118,8 @@ def program(machine: str | None = None) -> bytes:
         code += [_ins(_JGE, 0x40000000, 0, 1), _deny(errno.ENOSYS)]
     for check in _argument_checks(architecture.numbers):
         code += check
+    if pinned:
+        code += [_ins(_JEQ, architecture.affinity, 0, 1), _deny(errno.EPERM)]
     for name, number in sorted(architecture.numbers.items()):
         if name not in _CONDITIONAL:
             code += [_ins(_JEQ, number, 0, 1), _deny(errno.EPERM)]

@@ -1,0 +1,211 @@
+"""The arguments that give a workspace a network, and the network as answers show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sandlot.errors import UsageError
+from sandlot.model.command import CommandRecord
+from sandlot.model.network import AllowEntry, Network, NetworkMode, PublishedPort
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.operations.operation import argument
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.lifecycle import is_running
+from sandlot.workspaces.network import denials, presets, serving
+from sandlot.workspaces.network.denials import Denial
+from sandlot.workspaces.network.presets import Preset
+
+__all__ = [
+    "NetworkInfo",
+    "NetworkRequest",
+    "PortInfo",
+    "changed_network",
+    "denied_during",
+    "network_info",
+    "network_of",
+    "network_warnings",
+    "recent_denials",
+]
+
+RECENT = 20
+MARGIN_MS = 50
+"""A command's duration is counted by its supervisor, which starts and ends within the host's look at it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRequest:
+    """What the workspace may reach, and what of it can be reached."""
+
+    network: NetworkMode | None = argument(
+        "what it may reach [default: off, or allowlist when hosts are allowed]", default=None
+    )
+    allow: tuple[str, ...] = argument(
+        "let it reach HOST, *.HOST or HOST:PORT (ports 80 and 443 unless named)", default=(), metavar="HOST"
+    )
+    allow_preset: tuple[str, ...] = argument(
+        "let it reach what a tool of yours is set up to use: " + ", ".join(Preset), default=(), metavar="PRESET"
+    )
+    allow_private: tuple[str, ...] = argument(
+        "let it reach this one although its address is private; whoever is there must expect it",
+        default=(),
+        metavar="HOST:PORT",
+    )
+    publish: tuple[str, ...] = argument(
+        "make a port inside reachable at 127.0.0.1, at a port of your choice or a free one",
+        default=(),
+        metavar="[HOSTPORT:]PORT",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """A published port."""
+
+    port: int
+    host_port: int
+    """On 127.0.0.1; 0 until the workspace has been started."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """What a workspace may reach, and where it can be reached."""
+
+    mode: NetworkMode = NetworkMode.OFF
+    allow: tuple[str, ...] = ()
+    allow_private: tuple[str, ...] = ()
+    ports: tuple[PortInfo, ...] = ()
+    served: bool = True
+    """False: its gateway was killed; the next command starts it anew."""
+
+
+def network_of(request: NetworkRequest) -> Network:
+    """The network that a request asks for. Raises UsageError."""
+    return changed_network(Network(), request)
+
+
+def changed_network(
+    network: Network, request: NetworkRequest, disallow: tuple[str, ...] = (), unpublish: tuple[str, ...] = ()
+) -> Network:
+    """A network with what a request adds to it, and without what is named last. Raises UsageError."""
+    network = _without(network, disallow, unpublish)
+    allow = [_entry(each) for each in request.allow]
+    for preset in request.allow_preset:
+        allow += _preset(preset)
+    private = [_private(each) for each in request.allow_private]
+    mode = request.network or network.mode
+    if (allow or private) and mode is NetworkMode.OFF:
+        if request.network is NetworkMode.OFF:
+            raise UsageError("the network cannot be off and reach hosts", hint="--network allowlist")
+        mode = NetworkMode.ALLOWLIST
+    return replace(
+        network,
+        mode=mode,
+        allow=tuple(dict.fromkeys((*network.allow, *allow))),
+        private=tuple(dict.fromkeys((*network.private, *private))),
+        published=_published(network.published, request.publish),
+    )
+
+
+def _without(network: Network, disallow: tuple[str, ...], unpublish: tuple[str, ...]) -> Network:
+    gone = {_entry(each) for each in disallow}
+    ports = {each.port for each in _published((), unpublish)}
+    for each in sorted(gone - {*network.allow, *network.private}):
+        raise UsageError(f"{each} is not on the list", hint="sandlot workspace status ID shows it")
+    for port in sorted(ports - {each.port for each in network.published}):
+        raise UsageError(f"port {port} is not published", hint="sandlot workspace status ID shows which are")
+    return replace(
+        network,
+        allow=tuple(each for each in network.allow if each not in gone),
+        private=tuple(each for each in network.private if each not in gone),
+        published=tuple(each for each in network.published if each.port not in ports),
+    )
+
+
+def _entry(text: str) -> str:
+    try:
+        return str(AllowEntry.parse(text))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no host to allow", hint="write HOST, *.HOST or HOST:PORT, an address as 192.0.2.1"
+        ) from None
+
+
+def _preset(word: str) -> list[str]:
+    try:
+        preset = Preset(word)
+    except ValueError:
+        raise UsageError(f"there is no preset {word!r}", hint="choose one of: " + ", ".join(Preset)) from None
+    return presets.hosts(preset)
+
+
+def _private(text: str) -> str:
+    entry = AllowEntry.parse(_entry(text))
+    if entry.port is None or entry.wildcard:
+        raise UsageError(f"{text!r} does not name one host and port", hint="--allow-private HOST:PORT")
+    return str(entry)
+
+
+def _published(known: tuple[PublishedPort, ...], texts: tuple[str, ...]) -> tuple[PublishedPort, ...]:
+    ports = {each.port: each for each in known}
+    for text in texts:
+        try:
+            added = PublishedPort.parse(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is no port to publish", hint="write PORT or HOSTPORT:PORT") from None
+        if added.fixed or added.port not in ports:
+            ports[added.port] = added
+    fixed = [each.host_port for each in ports.values() if each.fixed]
+    for each in fixed:
+        if fixed.count(each) > 1:
+            raise UsageError(f"port {each} of the host cannot stand for two ports inside")
+    return tuple(ports.values())
+
+
+def network_info(context: Context, record: WorkspaceRecord) -> NetworkInfo:
+    """The public facts of a record's network."""
+    network = record.network
+    return NetworkInfo(
+        mode=network.mode,
+        allow=network.allow,
+        allow_private=network.private,
+        ports=tuple(PortInfo(each.port, each.host_port) for each in network.published),
+        served=not (serving.down(record) and is_running(context, record)),
+    )
+
+
+def network_warnings(context: Context, record: WorkspaceRecord) -> list[str]:
+    """What a user of the workspace's network should know."""
+    found = [
+        f"port {each.port} moved to 127.0.0.1:{each.host_port}: {each.moved_from} was taken"
+        for each in record.network.published
+        if each.moved_from
+    ]
+    if serving.down(record) and is_running(context, record):
+        found.append("the network gateway has ended; the next command starts it anew")
+    return found
+
+
+def denied_during(context: Context, record: WorkspaceRecord, command: CommandRecord) -> tuple[str, ...]:
+    """What the workspace was denied while a command ran: ``host:port``, each with its count.
+
+    One that exited with 0 and no network to ask for has been denied nothing it could not do without.
+    """
+    outcome = command.outcome
+    if record.network.mode is NetworkMode.OFF and (outcome is None or outcome.exit_code == 0):
+        return ()  # asking the agent would cost every command a round trip
+    until = "~"
+    if outcome is not None:
+        end = datetime.fromisoformat(command.started_at) + timedelta(milliseconds=outcome.duration_ms + MARGIN_MS)
+        until = end.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return denials.summed(_read(context, record, since=command.started_at, until=until))
+
+
+def recent_denials(context: Context, record: WorkspaceRecord) -> tuple[Denial, ...]:
+    """The last ones, oldest first."""
+    return tuple(_read(context, record)[-RECENT:])
+
+
+def _read(context: Context, record: WorkspaceRecord, since: str = "", until: str = "~") -> list[Denial]:
+    serving.collect_denials(context, record)
+    return denials.read(context.paths.workspace(record.id).denials, since=since, until=until)

@@ -1,0 +1,65 @@
+"""Published ports: connections to 127.0.0.1 on the host go on to a port inside."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+
+from sandlot.workspaces.network.inside import LOOPBACK
+from sandlot.workspaces.network.relay import keep_alive, relay, reset
+
+__all__ = ["PortTaken", "carry", "listen"]
+
+BACKLOG = 128
+CONNECT_S = 10.0
+
+MakeSocket = Callable[[socket.AddressFamily], socket.socket]
+
+
+class PortTaken(Exception):
+    """Somebody else listens on the host's port."""
+
+
+def listen(host_port: int) -> socket.socket:
+    """A listener on 127.0.0.1; port 0 is picked by the kernel. Raises PortTaken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended hold no port
+        made.bind((LOOPBACK, host_port))
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise PortTaken(error.strerror) from error
+        raise
+    return made
+
+
+def carry(outside: socket.socket, port: int, make: MakeSocket) -> None:
+    """Serve one connection from the host until both halves have ended; closes it."""
+    with outside:
+        keep_alive(outside)
+        inside = _connected(port, make)
+        if inside is None:  # nobody listens there: the caller sees its connection reset, as near to refused as it gets
+            reset(outside)
+            return
+        with inside:
+            keep_alive(inside)
+            relay(outside, inside)
+
+
+def _connected(port: int, make: MakeSocket) -> socket.socket | None:
+    """Servers listen on IPv4's loopback address, on all, or on IPv6's alone."""
+    for family, address in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
+        with contextlib.suppress(OSError):
+            made = make(family)
+            try:
+                made.settimeout(CONNECT_S)
+                made.connect((address, port))
+            except BaseException:
+                made.close()
+                raise
+            return made
+    return None
