@@ -29,6 +29,7 @@ __all__ = [
     "run",
     "session",
     "spawn_detached",
+    "terminate",
 ]
 
 KILL_WAIT_S = 10.0
@@ -190,6 +191,24 @@ def reap() -> None:
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             _children.pop(pid, None)
+
+
+def terminate(process: ProcessIdentity, *, grace_s: float) -> bool:
+    """SIGTERM, a moment to put things in order, then SIGKILL; whether it is gone in the end."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except (ProcessLookupError, OSError):
+        return True
+    try:
+        if process.alive():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGTERM)
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            poller.poll(grace_s * 1000)
+    finally:
+        os.close(fd)
+    return kill_and_wait([process])
 
 
 def kill_and_wait(processes: Sequence[ProcessIdentity], *, deadline_s: float = KILL_WAIT_S) -> bool:

@@ -18,6 +18,7 @@ import pytest
 
 import sandlot as package
 from sandlot.cli import words
+from sandlot.cli import shell
 from sandlot.cli.groups import EXTRA, GROUPS, find
 from sandlot.operations import catalog
 from sandlot.sdk import Sandlot
@@ -74,7 +75,12 @@ def parse(line: list[str]) -> None:
         return
     if line[-1:] == ["--help"] and tuple(line[:-1]) in {**GROUPS, **catalog.BY_COMMAND}:
         return
-    name, options, _ = find(line)
+    name, options, group = find(line)
+    if name is None and group == shell.OPEN and options:
+        attach = options[0] == "attach"
+        options = options[: options.index("--")] if "--" in options else options
+        shell.parser(shell.ATTACH if attach else shell.OPEN).parse_args(options[attach:])
+        return
     if name is None:
         raise KeyError(" ".join(line))
     operation: Any = catalog.load(name)
@@ -210,7 +216,7 @@ def test_every_limit_of_the_page_is_compared() -> None:
 
 def test_settings_page_lists_the_settings_and_their_defaults() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text()
-    listed = dict(re.findall(r"^\| `([a-z_]+)` \| (\w+) \|", page, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `([a-z_]+)` \| (\S+) \|", page, re.MULTILINE))
     defaults = {each.name: each.default for each in dataclasses.fields(Settings) if each.name != "sources"}
     assert listed.keys() == defaults.keys()
     for name, default in defaults.items():

@@ -99,8 +99,9 @@ def test_a_probe_leaves_nothing_behind(state_dir: Path) -> None:
 
 
 def test_every_known_gap_gives_its_reason(state_dir: Path) -> None:
-    assert Prober(Paths.at(state_dir)).report().known_gaps == KNOWN_GAPS
-    assert all(": " in gap for gap in KNOWN_GAPS)
+    gaps = Prober(Paths.at(state_dir)).report().known_gaps
+    assert set(KNOWN_GAPS) < set(gaps)
+    assert all(": " in gap for gap in gaps)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not devices.exposed(), reason="only an owner of /dev/null needs other nodes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,8 @@ def test_it_has_a_terminal_of_its_own_that_controls_jobs(workspace: Workspace) -
 
 def test_a_signal_reaches_the_program_in_front_and_not_the_shell(workspace: Workspace) -> None:
     shell = workspace.shells.open()
-    cursor = shell.write("sh -c \"trap 'echo caught; exit 9' USR1; echo up; while :; do sleep 0.02; done\"; echo $?-x\n")
+    line = "sh -c \"trap 'echo caught; exit 9' USR1; echo up; while :; do sleep 0.02; done\"; echo $?-x\n"
+    cursor = shell.write(line)
     ask(shell, "", "\nup", cursor=cursor.cursor)
     shell.signal("USR1")
     assert "caught" in ask(shell, "", "9-x", cursor=cursor.cursor)
@@ -230,7 +232,10 @@ def test_leaving_a_shell_leaves_what_was_put_in_the_background_as_on_any_termina
 def test_an_ended_shell_is_read_and_listed_and_nothing_else(workspace: Workspace) -> None:
     shell = workspace.shells.open(["sh", "-c", "echo last words"])
     until_end(shell)
-    for action in (lambda: shell.write("x"), lambda: shell.resize(5, 5), lambda: shell.signal("INT")):
+    actions: list[Callable[[], object]] = [
+        lambda: shell.write("x"), lambda: shell.resize(5, 5), lambda: shell.signal("INT"),
+    ]  # fmt: skip
+    for action in actions:
         with pytest.raises(ShellEnded) as caught:
             action()
         assert "sandlot workspace shell open" in caught.value.hint
@@ -306,7 +311,7 @@ def test_reading_during_a_flood_answers_with_bytes_that_belong_together(workspac
 def test_a_shell_that_does_not_read_refuses_input_and_stays_usable(workspace: Workspace) -> None:
     shell = workspace.shells.open(["sh", "-c", "stty raw -echo; printf ready; sleep 1000"])
     ask(shell, "", "ready", cursor=0)
-    with pytest.raises(ShellBusy) as caught:
+    with pytest.raises(ShellBusy) as caught:  # noqa: PT012  what is refused is not the first one
         for _ in range(100):
             shell.write("x" * 32_000)
     assert "shell signal" in caught.value.hint
@@ -334,7 +339,10 @@ def test_nonsense_from_a_client_ends_only_its_connection(workspace: Workspace) -
     shell = workspace.shells.open()
     context, record = workspace._sandlot._context, record_of(workspace)
     command = shells.find(context, record, "shell-1")
-    for kind, fields in ((99, []), (wire.RESIZE, [b"0", b"x"]), (wire.SIGNAL, [b"65"]), (wire.SIGNAL, []), (wire.INPUT, [])):
+    requests: list[tuple[int, list[bytes]]] = [
+        (99, []), (wire.RESIZE, [b"0", b"x"]), (wire.SIGNAL, [b"65"]), (wire.SIGNAL, []), (wire.INPUT, []),
+    ]  # fmt: skip
+    for kind, fields in requests:
         with shells.join(context, record, command) as link, pytest.raises(UsageError):
             link.ask(kind, fields)
     with shells.join(context, record, command) as link:
@@ -436,7 +444,8 @@ def test_a_worker_killed_from_inside_is_told_and_leaves_nobody(workspace: Worksp
 def test_the_command_line_does_the_same(workspace: Workspace, cli: Cli) -> None:
     opened = cli("workspace", "shell", "open", workspace.id, "--name", "sh", "--columns", "90", "--", "sh")
     assert opened.stdout == b"sh is open, 24x90, sh\n"
-    typed = cli("workspace", "shell", "write", workspace.id, "sh", "echo o''k; printf '\\033[7mX\\n'", "--enter", "--json")
+    line = "echo o''k; printf '\\033[7mX\\n'"
+    typed = cli("workspace", "shell", "write", workspace.id, "sh", line, "--enter", "--json")
     assert b'"bytes": 31' in typed.stdout
     shown = cli("workspace", "shell", "read", workspace.id, "sh", "--plain", "--wait", "10s", "--idle", "300ms")
     assert b"\nok\n" in shown.stdout

@@ -42,7 +42,9 @@ def parser(path: tuple[str, ...]) -> argparse.ArgumentParser:
         made.takes_command = True
         made.usage = f"{made.prog} [OPTION...] ID [-- COMMAND [ARG...]]"
     made.add_argument(
-        "--detach-keys", metavar="KEYS", help="keys that leave the shell open and give the terminal back, as in ctrl-],d"
+        "--detach-keys",
+        metavar="KEYS",
+        help="keys that leave the shell open and give the terminal back, as in ctrl-],d",
     )
     made.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     return made

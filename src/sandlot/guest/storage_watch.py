@@ -107,11 +107,10 @@ class StorageWatch:
         used = self.used
         self.due = used is None or used[0] + gone[0] >= bytes_left or used[1] + gone[1] >= inodes_left
         now = time.monotonic()
-        if self.due or self.wanted or now >= self.periodic:
+        if used is None or self.due or self.wanted or now >= self.periodic:
             if self.job is None and now >= self.next_job:
                 self._start(ours)
             return "", 0.05
-        assert used is not None
         return "", min((bytes_left - used[0] - gone[0]) / FILL_RATE, (inodes_left - used[1] - gone[1]) / INODE_RATE)
 
     def _room(self, free: "tuple[int, int]") -> "tuple[int, int]":
@@ -156,11 +155,9 @@ class StorageWatch:
             size = max(size, self.used[0] + max(0, self.free[0] - self.before[0]))
             inodes = max(inodes, self.used[1] + max(0, self.free[1] - self.before[1]))
         self.used, self.free = (size, inodes), self.before
-        return self._verdict(floored)
+        return self._verdict(size, inodes, floored)
 
-    def _verdict(self, floored: bool) -> str:
-        assert self.used is not None
-        size, inodes = self.used
+    def _verdict(self, size: int, inodes: int, floored: bool) -> str:
         if not floored:
             self.calm = size
         if size <= self.disk and inodes <= self.inodes:

@@ -46,7 +46,9 @@ def table() -> "dict[int, Process]":
     return found
 
 
-def grouped(processes: "dict[int, Process]", roots: "Collection[int]", ours: "Collection[int]") -> "dict[int, list[Process]]":
+def grouped(
+    processes: "dict[int, Process]", roots: "Collection[int]", ours: "Collection[int]"
+) -> "dict[int, list[Process]]":
     """The processes that are not ours by the worker they descend from; LEFTOVERS: from none."""
     owner: dict[int, int] = {root: root for root in roots}
     owner[1] = LEFTOVERS

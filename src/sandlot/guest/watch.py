@@ -13,10 +13,9 @@ from sandlot.guest.storage_watch import StorageWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Collection
     from typing import Protocol
-
-    import _socket
 
     class Watched(Protocol):
         """A worker that runs a command, as the agent knows it."""
@@ -223,7 +222,9 @@ def end_leftovers(ours: "set[int]") -> None:
             break
         tree.send(fresh, signal.SIGSTOP)
         stopped.update(fresh)
-    tree.send([each.pid for each in usage.grouped(usage.table(), ours - {1}, ours).get(usage.LEFTOVERS, [])], signal.SIGKILL)
+    tree.send(
+        [each.pid for each in usage.grouped(usage.table(), ours - {1}, ours).get(usage.LEFTOVERS, [])], signal.SIGKILL
+    )
 
 
 class Events:
@@ -266,7 +267,7 @@ class Hits:
             return "limit:memory" if killed else "hit:memory"
         if grown:
             return "hit:processes"
-        if any(_full(path) for path in ("/tmp", "/dev/shm")):  # noqa: S108  inside
+        if any(_full(path) for path in ("/tmp", "/dev/shm")):
             return "hit:tmp"
         return "hit:disk" if _full("/workspace") else ""
 

@@ -47,7 +47,8 @@ class CommandOutcome:
     survivors: int = 0
     """Processes of its tree that could not be killed within the deadline."""
     cause: str = ""
-    """What interrupted it: ``reset``, ``ended`` (its workspace was stopped or killed), ``killed`` (its supervisor)."""
+    """What interrupted it: ``reset``, ``ended`` (its workspace was stopped or killed), ``killed`` (its supervisor was),
+    ``cancelled`` (a service, before it could begin)."""
     limit: str | None = None
     """The limit of the workspace (a word of ``LimitHit``) that ended it, or that it ran into before it failed."""
 

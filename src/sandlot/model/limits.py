@@ -14,7 +14,7 @@ class Enforcement(StrEnum):
     KERNEL = "kernel"
     """The kernel refuses, or ends a process; nothing gets past it."""
     POLLED = "polled"
-    """A watcher inside looks many times a second and ends what uses too much; a fast program overshoots for a moment."""
+    """A watcher inside looks many times a second and ends what uses too much; who is fast overshoots for a moment."""
     NONE = "none"
     """Nobody."""
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from sandlot.model.base import Origin
 from sandlot.model.isolation import IsolationLevel
-from sandlot.model.secret import SecretBinding
 from sandlot.model.limits import Limits
 from sandlot.model.network import Network
+from sandlot.model.secret import SecretBinding
 
 __all__ = ["Instance", "Lifetime", "Snapshot", "WorkspaceRecord", "WorkspaceState"]
 
@@ -40,7 +40,7 @@ class Instance:
     monitor_start: int
     boot: str
     enforcement: dict[str, str] = field(default_factory=dict)
-    """Who holds it to which limit (a word of ``Enforcement``), as the start found out; limits it has none of are absent."""
+    """Limit -> who holds it to that (a word of ``Enforcement``), as the start found out."""
     cgroups: tuple[str, ...] = ()
     """Folders of its control groups, removed with it."""
     gateway_pid: int = 0
@@ -95,8 +95,8 @@ class WorkspaceRecord:
     snapshots: tuple[Snapshot, ...] = field(default=())
     secrets: tuple[SecretBinding, ...] = ()
     """Names, hosts and placeholders; the values are in the vault alone."""
-    limits: Limits = Limits()  # noqa: RUF009  frozen
-    network: Network = Network()  # noqa: RUF009  frozen
+    limits: Limits = Limits()
+    network: Network = Network()
 
     @property
     def all_layers(self) -> frozenset[str]:

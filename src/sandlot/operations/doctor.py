@@ -137,7 +137,7 @@ def _deep(context: Context) -> Finding:
             if command.outcome is None or command.outcome.exit_code != 0:
                 return Finding("deep.exec", False, "a command in a workspace failed", "sandlot doctor --json")
             if not _bounded(context, record):
-                return Finding("deep.limits", False, "a memory bomb was not ended for its limit", "sandlot doctor --json")
+                return Finding("deep.limits", False, "a memory bomb was not ended by its limit", "sandlot doctor")
             if len(changes.compare(context, record, "baseline").changes.files) != 1:
                 return Finding("deep.diff", False, "the diff of a new file is wrong", "sandlot doctor --json")
             record = states.reset(context, record.id)

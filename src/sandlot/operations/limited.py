@@ -80,6 +80,9 @@ def limit_findings(enforcement: dict[str, str]) -> list[Finding]:
     found = []
     for name in LIMIT_NAMES:
         word = Enforcement(enforcement.get(name, "none"))
-        text = f"{name.replace('_', ' ')}: {_WORKS[word]}"
-        found.append(Finding(f"limits.{name}", word is not Enforcement.NONE, text, _FIXES.get(name, ""), required=False))
+        text = "only whole processors can be given" if name == "cpus" and word is Enforcement.NONE else _WORKS[word]
+        text = f"{name.replace('_', ' ')}: {text}"
+        found.append(
+            Finding(f"limits.{name}", word is not Enforcement.NONE, text, _FIXES.get(name, ""), required=False)
+        )
     return found

@@ -39,9 +39,7 @@ class Request(OneShell):
         most=MOST_BYTES,
     )  # fmt: skip
     plain: bool = argument("what a terminal would show of it, without escape codes", default=False)
-    wait: str | None = argument(
-        "wait up to this long for something behind the cursor", default=None, kind="duration"
-    )
+    wait: str | None = argument("wait up to this long for something behind the cursor", default=None, kind="duration")
     idle: str | None = argument(
         "and then until nothing more has come for this long, such as 300ms [waits up to 30s without --wait]",
         default=None,
@@ -107,7 +105,9 @@ def _read(
     if request.plain:
         limit = min(limit, screen.RENDERED)
     try:
-        piece = ring.read(shells.folder_of(context, record, command), request.cursor, limit, redactor_of(context, record))
+        piece = ring.read(
+            shells.folder_of(context, record, command), request.cursor, limit, redactor_of(context, record)
+        )
     except FileNotFoundError as error:
         raise CommandInterrupted("the workspace was deleted before the shell's output was read") from error
     data = piece.data
@@ -121,7 +121,8 @@ def _read(
     else:
         text = os.fsdecode(data)
     if caller.output is not None:
-        caller.output("stdout", (text + "\n").encode() if request.plain and text else data if not request.plain else b"")
+        lines = text + "\n" if text else ""
+        caller.output("stdout", lines.encode("utf-8", "replace") if request.plain else data)
         text = ""
     end = piece.start + len(data)
     return Result(info, text, piece.start, end, piece.dropped, end < piece.total, info.running)
@@ -146,7 +147,7 @@ def _whole(data: bytes, *, escapes: bool) -> bytes:
 OPERATION = Operation(
     name="shell_read",
     command=("workspace", "shell", "read"),
-    summary="Read what a shell has printed, as bytes from a cursor on or as plain text, and wait for it if asked to.",
+    summary="Read what a shell has printed, as it is or as plain text, and wait for it if asked to.",
     request=Request,
     run=run,
     effect=Effect(read_only=True, idempotent=True),

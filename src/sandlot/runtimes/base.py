@@ -46,7 +46,7 @@ class LaunchRequest:
     socket: Path
     log: Path
     hostname: str = "sandlot"
-    limits: Limits = Limits()  # noqa: RUF009  frozen
+    limits: Limits = Limits()
     """What it may use; the instance's ``enforcement`` says who holds it to that."""
     idle_timeout_s: int | None = None
     toolchains: tuple[Path, ...] = ()

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 from sandlot.model.isolation import IsolationLevel
 from sandlot.operations.operation import Caller
 from sandlot.paths import Paths
-from sandlot.sdk.words import Duration, Progress, Sink, LimitWords, command_fields, duration, limit_fields, network_fields, word
+from sandlot.sdk.words import (
+    Duration,
+    LimitWords,
+    Progress,
+    Sink,
+    command_fields,
+    duration,
+    limit_fields,
+    network_fields,
+    word,
+)
 from sandlot.sdk.workspace import Workspace
 from sandlot.settings import Settings
 from sandlot.workspaces.context import Context

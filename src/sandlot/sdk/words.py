@@ -10,7 +10,18 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from sandlot.errors import UsageError
 
-__all__ = ["Duration", "Progress", "Sink", "LimitWords", "command_fields", "duration", "limit_fields", "network_fields", "word"]
+__all__ = [
+    "Amount",
+    "Duration",
+    "LimitWords",
+    "Progress",
+    "Sink",
+    "command_fields",
+    "duration",
+    "limit_fields",
+    "network_fields",
+    "word",
+]
 
 Progress = Callable[[str, int, int], None]
 """(phase, done, total) while a workspace is seeded."""

@@ -27,7 +27,7 @@ KEYS: dict[str, str] = {
     "page-down": "\x1b[6~",
     "shift-tab": "\x1b[Z",
     **{f"f{number}": "\x1bO" + "PQRS"[number - 1] for number in range(1, 5)},
-    **{f"f{number}": f"\x1b[{code}~" for number, code in zip(range(5, 13), (15, 17, 18, 19, 20, 21, 23, 24), strict=True)},
+    **{f"f{at + 5}": f"\x1b[{code}~" for at, code in enumerate((15, 17, 18, 19, 20, 21, 23, 24))},
     **{f"ctrl-{letter}": chr(ord(letter) & 0x1F) for letter in string.ascii_lowercase + "[\\]^_"},
     **{f"alt-{letter}": "\x1b" + letter for letter in string.ascii_lowercase + string.digits},
 }  # fmt: skip

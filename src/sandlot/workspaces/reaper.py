@@ -60,9 +60,8 @@ class Leftovers:
 
     @property
     def total(self) -> int:
-        return sum((
-            self.workspaces, self.instances, self.folders, self.layers, self.trash, self.rebuilt, self.expired, self.groups,
-        ))  # fmt: skip
+        found = self.workspaces + self.instances + self.folders + self.layers + self.trash + self.rebuilt
+        return found + self.expired + self.groups
 
 
 def deadline(record: WorkspaceRecord) -> tuple[str, str] | None:

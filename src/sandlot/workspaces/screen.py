@@ -16,7 +16,7 @@ import pyte
 
 __all__ = ["RENDERED", "Rendering", "render"]
 
-RENDERED = 128 * 1024
+RENDERED = 64 * 1024
 """Most bytes that are rendered: some milliseconds for each kilobyte."""
 SCROLLBACK = 1000
 """Lines kept above the screen."""

@@ -26,14 +26,14 @@ from sandlot.errors import (
     StateUnwritable,
     UsageError,
 )
-from sandlot.model.command import CommandKind, CommandRecord
+from sandlot.model.command import CommandKind, CommandOutcome, CommandRecord, CommandState
 from sandlot.model.service import Readiness, Restart, RestartPolicy, ServiceInfo, ServiceState
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.channel import Channel, raise_failure
 from sandlot.wire import frames, messages, service
 from sandlot.workspaces.cancellation import Cancellation
-from sandlot.workspaces.command_files import CommandFiles, held, replay
+from sandlot.workspaces.command_files import CommandFiles, exit_record, held, replay
 from sandlot.workspaces.commands import CANCEL_WAIT_S, MARGIN_S, RESPONSIVE_S, refresh
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import connect, socket_of
@@ -52,6 +52,7 @@ TAIL_WINDOW = 1 << 20
 
 _CAUSES = {
     "reset": (ServiceState.STOPPED, "the workspace was reset"),
+    "cancelled": (ServiceState.STOPPED, "its start was cancelled"),
     "ended": (ServiceState.INTERRUPTED, "the workspace ended while it ran"),
     "killed": (ServiceState.INTERRUPTED, "its supervisor was killed, or could not write down how it ended"),
 }
@@ -140,38 +141,42 @@ def _meet(channel: Channel, command: CommandRecord, spec: service.Spec, wait: bo
     """Follow the start as far as the caller wants to; None: the worker ended without a word."""
     limit = max(spec.ready_ms, spec.longest_backoff_ms) / 1000 + MARGIN_S
     info = None
-    with contextlib.suppress(CommandInterrupted):  # it has ended just now
-        while (message := _next(channel, limit, info)) is not None:
-            kind, fields = message
-            if kind == messages.FAILED:
-                raise_failure(fields)
-            if kind == service.REPORT:
-                info = _info(command, _report(fields))
-                if info.state.over or info.state is ServiceState.READY or not wait:
-                    break
-        if message is not None or (info is not None and info.state is ServiceState.RUNNING):
-            if info is not None and not info.state.over:
-                channel.send(service.KEEP)
-            return info
-    return None
-
-
-def _next(channel: Channel, limit: float, info: ServiceInfo | None) -> tuple[int, list[bytes]] | None:
-    """What comes next; None: nothing will. A service without a check is given a moment to fail at once."""
-    if info is None or info.state is not ServiceState.RUNNING:
-        return channel.receive(limit)
+    while True:
+        running = info is not None and info.state is ServiceState.RUNNING
+        try:  # one without a check is given a moment to fail at once
+            message = channel.receive(SETTLE_S if running else limit)
+        except AgentUnresponsive:
+            if not running:
+                raise
+            break
+        if message is None:
+            return None
+        kind, fields = message
+        if kind == messages.FAILED:
+            raise_failure(fields)
+        if kind == service.REPORT:
+            info = _info(command, _report(fields))
+            if info.state.over:
+                return info
+            if info.state is ServiceState.READY or not wait:
+                break
     try:
-        return channel.receive(SETTLE_S)
-    except AgentUnresponsive:
+        channel.send(service.KEEP)
+    except CommandInterrupted:  # it has ended just now
         return None
+    return info
 
 
 def _abandon(context: Context, record: WorkspaceRecord, command: CommandRecord) -> None:
     """The start came to nothing: wait for the end of what was started, and write down what is known."""
+    folder = _folder(context, record, command)
     end = time.monotonic() + CANCEL_WAIT_S
-    while held(_folder(context, record, command)) and time.monotonic() < end:
+    while held(folder) and time.monotonic() < end:
         time.sleep(0.01)
     with contextlib.suppress(SandlotError, OSError):
+        if not held(folder) and exit_record(folder) is None:  # it never came to a worker that could write that down
+            outcome = CommandOutcome(CommandState.INTERRUPTED, None, None, 0, 0, 0, 0, 0, cause="cancelled")
+            context.store.finish_command(record.id, command, outcome)
         refresh(context, record)
 
 

@@ -17,6 +17,7 @@ from sandlot.workspaces.secrets.trust import with_authority
 from sandlot.workspaces.secrets.vault import Kept, Vault
 
 VALUE = "value/+&0123456789"
+QUOTED = b"value%2F%2B%260123456789"
 PLACE = "sandlot_secret_" + "a" * 32
 BASIC = base64.b64encode(b"user:" + PLACE.encode())
 
@@ -125,9 +126,14 @@ def test_an_answer_is_asked_for_uncompressed_only_where_a_value_went_in(intercep
 
 
 def test_answers_of_the_bound_host_are_blanked_out(interceptor: SecretsInterceptor) -> None:
-    heard: Headers = [(b"x-echo", VALUE.encode())]
+    heard: Headers = [
+        (b"x-echo", VALUE.encode()),
+        (b"x-hex", VALUE.encode().hex().encode()),
+        (b"location", b"/?k=" + QUOTED),
+    ]
     shown, body = interceptor.redact_response("https", "api.example.com", 443, heard)
-    assert shown == [(b"x-echo", b"*" * len(VALUE))]
+    place = PLACE.encode()
+    assert shown == [(b"x-echo", place), (b"x-hex", b"*" * 2 * len(VALUE)), (b"location", b"/?k=" + place)]
     assert body is not None
     data = b"echo " + VALUE.encode() + b"."
     assert b"".join(body.feed(data[at : at + 3]) for at in range(0, len(data), 3)) + body.flush() == (

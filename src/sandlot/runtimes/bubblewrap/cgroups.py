@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ RESERVE = 32
 SLACK = 64 << 20
 """Bytes beyond the limit: what a program can take between two looks of the watcher."""
 PERIOD_US = 100_000
+PREFIX = "sandlot-"
+SWEEP = 16
 REMOVE_S = 2.0
 """How long a group may stay busy after its last process was killed."""
 YOUNG_S = 60.0
@@ -53,8 +56,9 @@ class Groups:
     enforced: set[str] = field(default_factory=set)
     """Names of the limits that the kernel holds them to."""
     events: dict[str, int] = field(default_factory=dict)
-    """Descriptors to read how often a limit was hit (``oom``, ``forks``) and the memory in use (``stat``). The agent gets
-    them, no command does."""
+    """Descriptors to read how often a limit was hit (``oom``, ``forks``) and the memory in use (``stat``).
+
+    The agent gets them, no command does."""
 
     def enter(self, pid: int) -> bool:
         """Put a process, and all it will start, into every group. On failure there are no groups any more."""
@@ -86,6 +90,7 @@ def make(state: Path, token: str, limits: Limits) -> Groups:
     made = Groups()
     wanted = [each for each, limit in _CONTROLLERS.items() if getattr(limits, limit) is not None]
     for place in _places(wanted):
+        _sweep(place.folder)
         folder = place.folder / _name(state, token)
         try:
             folder.mkdir()
@@ -103,7 +108,7 @@ def make(state: Path, token: str, limits: Limits) -> Groups:
 
 
 def _name(state: Path, token: str) -> str:
-    return f"sandlot-{hashlib.sha256(os.fsencode(state)).hexdigest()[:8]}-{token}"
+    return f"{PREFIX}{hashlib.sha256(os.fsencode(state)).hexdigest()[:8]}-{token}"
 
 
 def _limit(folder: Path, version: int, controller: str, limits: Limits) -> bool:
@@ -124,7 +129,9 @@ def _limit(folder: Path, version: int, controller: str, limits: Limits) -> bool:
         return _write(folder / "pids.max", str(most)) and _read(folder / "pids.max") == str(most)
     quota = max(1000, round((limits.cpus or 0) * PERIOD_US))
     if version == 2:
-        return _write(folder / "cpu.max", f"{quota} {PERIOD_US}") and _read(folder / "cpu.max") == f"{quota} {PERIOD_US}"
+        return (
+            _write(folder / "cpu.max", f"{quota} {PERIOD_US}") and _read(folder / "cpu.max") == f"{quota} {PERIOD_US}"
+        )
     _write(folder / "cpu.cfs_period_us", str(PERIOD_US))
     return _write(folder / "cpu.cfs_quota_us", str(quota)) and _read(folder / "cpu.cfs_quota_us") == str(quota)
 
@@ -206,10 +213,10 @@ def _below(mount: tuple[Path, str], path: str) -> Path | None:
 
 
 def remove(folders: tuple[str, ...]) -> None:
-    """Remove groups whose processes have been ended. One that is gone, or stays busy, is no error: repair looks again."""
+    """Remove groups whose processes have been ended. One that is gone, or stays busy, is no error: see ``strays``."""
     end = time.monotonic() + REMOVE_S
     for text in folders:
-        if not Path(text).name.startswith("sandlot-"):
+        if not Path(text).name.startswith(PREFIX):
             continue
         while True:
             try:
@@ -223,10 +230,26 @@ def remove(folders: tuple[str, ...]) -> None:
                 time.sleep(0.002)
 
 
+def _sweep(parent: Path) -> None:
+    """Remove groups that starts which were cut off have left beside ours: nobody else may ever look again.
+
+    A group of a living instance is never empty, and one that is not cannot be removed: the kernel sees to that. Few are
+    tried each time, so that a start stays quick however many instances there are.
+    """
+    try:
+        found = [name for name in os.listdir(parent) if name.startswith(PREFIX)]
+    except OSError:
+        return
+    for name in random.sample(found, min(len(found), SWEEP)):
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(parent / name).st_mtime > YOUNG_S:
+                os.rmdir(parent / name)
+
+
 def strays(state: Path, known: frozenset[str]) -> list[str]:
     """Groups of this state folder that no recorded instance owns (``known``: their tokens) and nobody is in."""
     prefix = _name(state, "")
-    found = []
+    found: list[str] = []
     left = MOST_FOLDERS
     for point in {mount[0] for name, mount in _mounts().items() if name in ("", *_CONTROLLERS)}:
         for folder, names, _ in os.walk(point):

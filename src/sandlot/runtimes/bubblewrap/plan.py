@@ -35,7 +35,7 @@ ETC_FILES = {
     "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
     "group": f"root:x:0:\nagent:x:{USER_ID}:\nnogroup:x:65534:\n",
     "hosts": "127.0.0.1 localhost sandlot\n::1 localhost\n",
-    "resolv.conf": "",
+    "resolv.conf": "nameserver 10.0.2.3\noptions timeout:2 attempts:2\n",  # answers when the network is open only
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 

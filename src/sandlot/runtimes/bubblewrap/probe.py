@@ -154,7 +154,8 @@ class Prober:
             enforcement = limiting.trial(self._paths.state) if available else {}
         except IsolationUnavailable as error:
             findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
-        return ProbeReport(available, IsolationLevel.KERNEL, storage, tuple(findings), version, enforcement, _gaps(enforcement))
+        gaps = _gaps(enforcement)
+        return ProbeReport(available, IsolationLevel.KERNEL, storage, tuple(findings), version, enforcement, gaps)
 
     def _try(self, candidate: Binary, program: bytes) -> list[Finding]:
         """Really run something behind the whole wall, without and with an overlay."""

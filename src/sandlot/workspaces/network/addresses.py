@@ -1,7 +1,8 @@
 """Which addresses a workspace may be connected to: public ones, and nothing that leads back to the host or its nets.
 
 A table instead of ``ipaddress.is_global``, whose answers changed between Python versions. Sources: the IANA special
-purpose address registries (RFC 6890) and the metadata addresses of the large clouds.
+purpose address registries (RFC 6890) and the metadata addresses of the large clouds. The documentation networks
+(RFC 5737) are not in it: nothing of a host's own is there, and closed machines use them for their mirrors.
 """
 
 from __future__ import annotations
@@ -22,12 +23,9 @@ _CLOSED_V4 = tuple(
         ("169.254.0.0/16", "link-local, metadata"),
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "reserved"),
-        ("192.0.2.0/24", "reserved"),
         ("192.88.99.0/24", "6to4 relay"),
         ("192.168.0.0/16", "private"),
         ("198.18.0.0/15", "reserved"),
-        ("198.51.100.0/24", "reserved"),
-        ("203.0.113.0/24", "reserved"),
         ("224.0.0.0/4", "multicast"),
         ("240.0.0.0/4", "reserved"),
     )

@@ -17,12 +17,15 @@ from sandlot.errors import NetworkUnavailable, PortTaken, StateUnwritable
 from sandlot.model.network import PROXY_PORT, NetworkMode, PublishedPort
 from sandlot.model.workspace import Instance, WorkspaceRecord
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.network import open_network
 from sandlot.workspaces.network.gateway import MESSAGE
 
 __all__ = ["Gateway", "alive", "kill", "starting"]
 
 READY_S = 30.0
 """How long a gateway may take to be ready; 60 ms is usual, a loaded machine needs more."""
+GRACE_S = 3.0
+"""How long a gateway may take to end its own helpers."""
 _ENVIRONMENT = (
     "ALL_PROXY", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "LANG", "LC_ALL", "NO_PROXY", "PATH", "SSL_CERT_DIR",
     "SSL_CERT_FILE", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
@@ -34,6 +37,10 @@ class Gateway:
     """A gateway that is being started. It is on a leash: until ``release`` it ends when we do."""
 
     def __init__(self, context: Context, record: WorkspaceRecord) -> None:
+        if record.network.mode is NetworkMode.OPEN and (problem := open_network.problem()) is not None:
+            raise NetworkUnavailable(
+                f"the network mode open needs {problem[0]}", hint=f"{problem[1]}; or name the hosts: --allow HOST"
+            )
         self._network = record.network
         self._log = context.paths.workspace(record.id).generation(record.generation).gateway_log
         before = _held_by_predecessor(record)
@@ -44,6 +51,7 @@ class Gateway:
             "cache": str(context.paths.cache),
             "network": asdict(record.network),
             "proxy": 0 if record.network.mode is NetworkMode.OFF else PROXY_PORT,
+            "open": record.network.mode is NetworkMode.OPEN,
             "predecessor": record.retired.gateway_pid if record.retired else 0,
             "ports": [{**asdict(each), "late": each in before} for each in record.network.published],
         }
@@ -84,7 +92,7 @@ class Gateway:
         """End it."""
         self._control.close()
         if self._identity is not None:
-            process.kill_and_wait([self._identity])
+            process.terminate(self._identity, grace_s=GRACE_S)
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
@@ -106,7 +114,7 @@ class Gateway:
     def _failed(self, why: str) -> NetworkUnavailable:
         lines: tuple[str, ...] = ()
         with contextlib.suppress(OSError):
-            lines = tuple(self._log.read_text(errors="replace").splitlines()[-5:])
+            lines = tuple(self._log.read_text(errors="replace").splitlines()[-20:])
         return NetworkUnavailable(f"the workspace's network gateway could not be started: {why}", details=lines)
 
 
@@ -135,7 +143,8 @@ def alive(instance: Instance) -> bool:
 def kill(instance: Instance) -> None:
     """End the gateway of an instance, if it has one."""
     if instance.gateway_pid:
-        process.kill_and_wait([process.ProcessIdentity(instance.gateway_pid, instance.gateway_start, instance.boot)])
+        gateway = process.ProcessIdentity(instance.gateway_pid, instance.gateway_start, instance.boot)
+        process.terminate(gateway, grace_s=GRACE_S)
 
 
 def _held_by_predecessor(record: WorkspaceRecord) -> tuple[PublishedPort, ...]:

@@ -146,14 +146,16 @@ class _Exchange:
             if event.status_code == 100:  # the client has had its own
                 return True
             self.switched = event.status_code == 101
-            headers = forwarded(list(event.headers), upgrade=self.switched)
-            event = h11.InformationalResponse(status_code=event.status_code, headers=headers, reason=event.reason)
+            headers, reason, _ = self._shown(list(event.headers), event.reason, upgrade=self.switched)
+            event = h11.InformationalResponse(status_code=event.status_code, headers=headers, reason=reason)
         elif isinstance(event, h11.Response):
-            headers, self.body = self.redact(forwarded(list(event.headers)))
-            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+            headers, reason, self.body = self._shown(list(event.headers), event.reason)
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=reason)
         elif isinstance(event, h11.EndOfMessage):
             if self.body is not None and (rest := self.body.flush()):
                 self.client.send(h11.Data(data=rest))
+            if event.headers:
+                event = h11.EndOfMessage(headers=self.redact(list(event.headers))[0])
             self.answered = True
         elif isinstance(event, h11.ConnectionClosed):
             raise BadGateway("the host closed the connection without an answer")
@@ -166,6 +168,13 @@ class _Exchange:
             event = h11.Data(data=data)
         self.client.send(event)
         return True
+
+    def _shown(
+        self, headers: Headers, reason: bytes, *, upgrade: bool = False
+    ) -> tuple[Headers, bytes, Filter | None]:
+        """The head of an answer as the client may see it, its reason included."""
+        shown, body = self.redact([*forwarded(headers, upgrade=upgrade), (b"", reason)])
+        return shown[:-1], shown[-1][1], body
 
     def _fill(self) -> None:
         sides = [self.host] if self.asked else [self.host, self.client]

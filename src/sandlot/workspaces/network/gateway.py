@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import select
+import signal
 import socket
 import sys
 import threading
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandlot.workspaces.network.inside import SocketMaker
+    from sandlot.workspaces.network.open_network import OpenNetwork
     from sandlot.workspaces.network.proxy import Proxy
 
 __all__ = ["MESSAGE", "main"]
@@ -52,6 +54,7 @@ class Gateway:
         self.making = threading.Lock()
         self.late: list[tuple[int, int]] = []
         self.waking, self.wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.way_out: OpenNetwork | None = None
         self._proxy: Proxy | None = None
 
     def run(self) -> None:
@@ -66,7 +69,7 @@ class Gateway:
             if agent is None:
                 return
             pidfd = os.pidfd_open(agent["pid"])
-            self._enter(pidfd)
+            self._enter(agent["pid"], pidfd)
             self._bind_late()
         except OSError as error:
             self._say({"error": str(error)})
@@ -76,6 +79,12 @@ class Gateway:
             return
         self._say({"ready": True})
         self._serve(pidfd)
+
+    def close(self) -> None:
+        """End our helpers."""
+        for helper in (self.way_out, self.maker):
+            if helper is not None:
+                helper.close()
 
     # Getting ready
 
@@ -123,9 +132,13 @@ class Gateway:
         listener.setblocking(False)
         self.serving[listener.fileno()] = (listener, serve)
 
-    def _enter(self, pidfd: int) -> None:
+    def _enter(self, agent: int, pidfd: int) -> None:
         from sandlot.workspaces.network.inside import SocketMaker
 
+        if self.plan["open"]:
+            from sandlot.workspaces.network.open_network import OpenNetwork
+
+            self.way_out = OpenNetwork(agent, 2)
         maker = SocketMaker(pidfd)
         if self.plan["proxy"]:
             self._add(maker.listener(self.plan["proxy"]), self._client)
@@ -239,7 +252,12 @@ def main() -> None:
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS) if hard > 0 else DESCRIPTORS, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
-    Gateway(control).run()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    gateway = Gateway(control)
+    with contextlib.suppress(SystemExit):
+        gateway.run()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gateway.close()
     os._exit(0)  # threads that still talk have nobody left to talk to
 
 

@@ -6,13 +6,15 @@ No list of hosts is kept here: whoever uses a mirror gets the mirror, and a tool
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import re
 import shutil
+import urllib.request
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from sandlot import process
 from sandlot.errors import UsageError
@@ -21,6 +23,10 @@ from sandlot.model.network import AllowEntry
 __all__ = ["Preset", "hosts"]
 
 TOOL_S = 30.0
+PROBE_PROJECT = "pip"
+"""A project that every index of Python packages has, as pip itself comes from there."""
+PAGE_BYTES = 4 << 20
+MAX_FILE_HOSTS = 8
 GITHUB = ("github.com", "*.github.com", "*.githubusercontent.com")
 
 
@@ -77,11 +83,30 @@ def _python() -> Iterable[str]:
     settings = _settings(_asked(*pip, "config", "list"))
     index = os.environ.get("PIP_INDEX_URL") or settings.get("index-url")
     extra = os.environ.get("PIP_EXTRA_INDEX_URL") or settings.get("extra-index-url", "")
-    yield from (index,) if index else re.findall(r"https?://[^\s)\]]+", _default_index(pip))
-    yield from extra.split()
-    # Files may lie beside the index: pip's page links say where, and its own setup names the hosts it trusts.
+    indexes = [index] if index else re.findall(r"https?://[^\s)\]]+", _default_index(pip))
+    for each in [*indexes, *extra.split()]:
+        yield each
+        yield from _file_hosts(each)
     for host in (os.environ.get("PIP_TRUSTED_HOST") or settings.get("trusted-host", "")).split():
         yield f"https://{host}"
+
+
+def _file_hosts(index: str) -> Iterable[str]:
+    """Where the files are that an index links to, which need not be beside it: its page of one project says so.
+
+    The page is a list of links (PEP 503). When it cannot be had the index alone is allowed, and a denial says the rest.
+    """
+    url = f"{index.rstrip('/')}/{PROBE_PROJECT}/"
+    if not url.startswith(("http://", "https://")):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        request = urllib.request.Request(url, headers={"Accept": "text/html"})  # noqa: S310  checked just above
+        with urllib.request.urlopen(request, timeout=TOOL_S) as page:  # noqa: S310
+            text = page.read(PAGE_BYTES).decode("utf-8", "replace")
+            base = page.url
+        parts = {urlsplit(urljoin(base, html.unescape(link))) for link in re.findall(r"""href=["']([^"']+)""", text)}
+        for scheme, host in sorted({(part.scheme, part.netloc) for part in parts})[:MAX_FILE_HOSTS]:
+            yield f"{scheme}://{host.rpartition('@')[2]}/"
 
 
 def _pip() -> tuple[str, ...]:

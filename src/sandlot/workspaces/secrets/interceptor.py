@@ -80,11 +80,16 @@ class SecretsInterceptor:
         return path + mark + query, [(name, value) for name, value in changed if name != b"accept-encoding"]
 
     def redact_response(self, scheme: str, host: str, port: int, headers: Headers) -> tuple[Headers, Masking | None]:
-        """Answer headers without values, and what the body has to pass through, if anything; lengths stay."""
+        """Answer headers without values, and what the body has to pass through, if anything.
+
+        Headers get the placeholder back: a redirect that repeats the query, or a cookie, goes on working.
+        """
         found = self._current()
-        if not found.at(scheme, host, port):
+        bound = found.at(scheme, host, port)
+        if not bound:
             return headers, None
-        return [(name, found.redactor.mask(value)) for name, value in headers], Masking(found.redactor)
+        shown = [(name, found.redactor.mask(_emptied(value, bound))) for name, value in headers]
+        return shown, Masking(found.redactor)
 
     def _current(self) -> _Known:
         try:
@@ -142,6 +147,12 @@ def _meant_for(headers: Headers, scheme: str, host: str, port: int) -> bool:
     except (SandlotError, UnicodeDecodeError):
         return False
     return (said.host, said.port) == (host, port)
+
+
+def _emptied(value: bytes, bound: Sequence[tuple[bytes, str]]) -> bytes:
+    for placeholder, secret in bound:
+        value = value.replace(secret.encode(), placeholder).replace(quote(secret, safe="").encode(), placeholder)
+    return value
 
 
 def _value(name: bytes, value: bytes, bound: Sequence[tuple[bytes, str]]) -> bytes:
