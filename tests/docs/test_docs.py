@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 import sandlot as package
-from sandlot.cli import words
-from sandlot.cli import shell
+from sandlot.cli import shell, words
 from sandlot.cli.groups import EXTRA, GROUPS, find
 from sandlot.operations import catalog
 from sandlot.sdk import Sandlot

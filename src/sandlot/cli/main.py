@@ -107,9 +107,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def _without_operation(
-    group: tuple[str, ...], rest: list[str], json_wanted: bool, program: list[str] | None
-) -> int:
+def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: bool, program: list[str] | None) -> int:
     """A group's help, one of the few commands that are no operations, or a mistake."""
     from sandlot.cli.groups import print_help, unknown
     from sandlot.errors import UsageError

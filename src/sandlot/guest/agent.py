@@ -216,7 +216,9 @@ class Agent:
                     os.kill(-1, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
-                shells = [each.leader for each in self.commands.values() if each.kind == messages.SHELL and each.running]
+                shells = [
+                    each.leader for each in self.commands.values() if each.kind == messages.SHELL and each.running
+                ]
                 tree.send([leader for leader in shells if leader > 1], signal.SIGHUP)  # they ignore SIGTERM
             else:
                 self._answer(connection, messages.FAILED, [b"invalid_argument", b"unknown request"])

@@ -13,9 +13,9 @@ def prepare(kind: int, fields: "list[bytes]") -> None:
     """Import, in the agent, what a worker is about to need: the first one waits for it, later ones are born with it."""
     try:
         if kind == messages.EXEC:
-            import resource  # noqa: F401  os.wait4 needs it, and would look for it in every worker anew
+            import resource
         elif kind == messages.SHELL:
-            import resource  # noqa: F401  as above
+            import resource
 
             from sandlot.guest import shell  # noqa: F401
         elif kind == messages.SERVICE:

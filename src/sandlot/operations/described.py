@@ -51,7 +51,7 @@ class WorkspaceInfo:
     toolchains: tuple[str, ...]
     forked_from: str | None
     warnings: tuple[str, ...] = ()
-    network: NetworkInfo = NetworkInfo()  # noqa: RUF009  frozen
+    network: NetworkInfo = NetworkInfo()
     secrets: tuple[SecretInfo, ...] = ()
     limits: tuple[LimitInfo, ...] = ()
 

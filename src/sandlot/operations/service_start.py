@@ -34,9 +34,7 @@ class Request(OneService, RevealRequest):
     ready_command: str | None = argument(
         "ready when /bin/sh -c of this text exits with 0", default=None, metavar="TEXT"
     )
-    ready_timeout: str = argument(
-        "it has failed when it is not ready after this long", default="30s", kind="duration"
-    )
+    ready_timeout: str = argument("it has failed when it is not ready after this long", default="30s", kind="duration")
     ready_interval: str = argument("look this often; at the start more often", default="250ms", kind="duration")
     restart: Restart = argument("start it again when it fails", default=Restart.NONE)
     max_restarts: int = argument("in a row, until it stays failed", default=5, least=1, most=1000)

@@ -97,7 +97,9 @@ def _checked_host(host: str, text: str) -> str:
 
 def _checked_port(port: str, text: str) -> str:
     if not port.isascii() or not port.isdigit() or not 0 < int(port[:9]) < 65536:
-        raise UsageError(f"{text!r} names no port from 1 to 65535", hint="write PORT, HOST:PORT or http://HOST:PORT/PATH")
+        raise UsageError(
+            f"{text!r} names no port from 1 to 65535", hint="write PORT, HOST:PORT or http://HOST:PORT/PATH"
+        )
     return str(int(port))
 
 

@@ -120,9 +120,7 @@ class Services:
         ).service
         return info
 
-    def stop(
-        self, name: str, *, grace: float = 5.0, cancellation: Cancellation | None = None
-    ) -> service_stop.Result:
+    def stop(self, name: str, *, grace: float = 5.0, cancellation: Cancellation | None = None) -> service_stop.Result:
         """SIGTERM, SIGKILL for what is left after ``grace``; one that is over is left as it is."""
         result: service_stop.Result = self._workspace.call(
             "service_stop", caller=Caller(cancellation=cancellation), name=name, grace=duration(grace) or "never"

@@ -347,9 +347,7 @@ def kill(context: Context, record: WorkspaceRecord, number: int, signal_number: 
     return wait(context, record, number, CANCEL_WAIT_S) if signal_number == 0 else command
 
 
-def read_output(
-    folder: Path, name: str, total: int | None, *, limit: int, redactor: Redactor | None = None
-) -> Output:
+def read_output(folder: Path, name: str, total: int | None, *, limit: int, redactor: Redactor | None = None) -> Output:
     """One stream of a command: all of it, or its head and tail with a line between that says what is missing.
 
     Of a shell, its end.

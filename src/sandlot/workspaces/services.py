@@ -203,9 +203,7 @@ def all_of(context: Context, record: WorkspaceRecord, *, earlier: bool = False) 
     return [inspect(context, record, each, end) for each in found]
 
 
-def inspect(
-    context: Context, record: WorkspaceRecord, command: CommandRecord, end: float | None = None
-) -> ServiceInfo:
+def inspect(context: Context, record: WorkspaceRecord, command: CommandRecord, end: float | None = None) -> ServiceInfo:
     """A service as it is at this moment; ``unknown`` when nobody tells by ``end`` (of the monotonic clock)."""
     end = time.monotonic() + RESPONSIVE_S if end is None else end
     while command.outcome is None:

@@ -239,7 +239,9 @@ control.Gateway.join = joined
 Sandlot().create(allow=["one.test"], publish=[8000])
 """
     environment = clean_environment(state_dir)
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=False
+    )
     pids = done.stdout.split()
     assert len(pids) == 2, done.stderr.decode()
     for pid in pids:

@@ -67,7 +67,9 @@ def test_an_entry_means_what_it_says(entry: str, host: str, port: int, matches: 
     assert str(AllowEntry.parse(str(AllowEntry.parse(entry)))) == entry
 
 
-@pytest.mark.parametrize("text", ["", "a:0", "a:65536", "a:x", "*", "*.", "*.1.2.3.4", "http://a", "a/b", "a:80:90", "-:"])
+@pytest.mark.parametrize(
+    "text", ["", "a:0", "a:65536", "a:x", "*", "*.", "*.1.2.3.4", "http://a", "a/b", "a:80:90", "-:"]
+)
 def test_what_is_no_entry_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         AllowEntry.parse(text)

@@ -78,12 +78,18 @@ def test_a_denial_says_what_and_what_would_allow_it(serve: Serve) -> None:
     assert served.resolved == []  # not even its name was asked for: that would tell somebody
 
 
-@pytest.mark.parametrize("literal", ["0x7f.1", "2130706433", "017700000001", "127.1", "[::ffff:127.0.0.1]", "0", "[::]"])
+@pytest.mark.parametrize(
+    "literal", ["0x7f.1", "2130706433", "017700000001", "127.1", "[::ffff:127.0.0.1]", "0", "[::]"]
+)
 @pytest.mark.parametrize("mode", [NetworkMode.ALLOWLIST, NetworkMode.OPEN])
-def test_addresses_in_odd_notations_reach_nothing(serve: Serve, origin: Origin, literal: str, mode: NetworkMode) -> None:
+def test_addresses_in_odd_notations_reach_nothing(
+    serve: Serve, origin: Origin, literal: str, mode: NetworkMode
+) -> None:
     served = serve(mode=mode, private=(f"127.0.0.1:{origin.port + 1 if origin.port < 65535 else 1}",))
     assert served.ask(get(f"{literal}:{origin.port}")).startswith(b"HTTP/1.1 403 ")
-    assert served.ask(f"CONNECT {literal}:{origin.port} HTTP/1.1\r\nHost: {literal}\r\n\r\n".encode()).startswith(b"HTTP/1.1 403 ")
+    assert served.ask(f"CONNECT {literal}:{origin.port} HTTP/1.1\r\nHost: {literal}\r\n\r\n".encode()).startswith(
+        b"HTTP/1.1 403 "
+    )
     assert origin.seen == []
 
 
@@ -93,7 +99,9 @@ def test_addresses_in_odd_notations_reach_nothing(serve: Serve, origin: Origin, 
      ["93.184.216.34", "127.0.0.1"], ["2606:4700::1", "::ffff:10.0.0.1"]],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", [NetworkMode.ALLOWLIST, NetworkMode.OPEN])
-def test_an_allowed_name_with_a_private_address_is_closed(serve: Serve, addresses: list[str], mode: NetworkMode) -> None:
+def test_an_allowed_name_with_a_private_address_is_closed(
+    serve: Serve, addresses: list[str], mode: NetworkMode
+) -> None:
     served = serve(mode=mode, allow=("inner.test",), names={"inner.test": addresses})
     answer = served.ask(get("inner.test"))
     assert answer.startswith(b"HTTP/1.1 403 network_denied: inner.test:80: its address ")
@@ -124,7 +132,14 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(serve: Ser
 
 @pytest.mark.parametrize(
     "header",
-    ["Host: other.test", "Host: one.test", "Host: one.test:1", "Host: user@one.test", "Host: one.test%00.other.test", "Host: 0x7f.1"],
+    [
+        "Host: other.test",
+        "Host: one.test",
+        "Host: one.test:1",
+        "Host: user@one.test",
+        "Host: one.test%00.other.test",
+        "Host: 0x7f.1",
+    ],
 )
 def test_a_host_header_that_names_another_host_is_refused(serve: Serve, origin: Origin, header: str) -> None:
     place = f"one.test:{origin.port}"
@@ -146,7 +161,9 @@ def test_what_is_no_request_to_a_proxy_is_a_bad_request(serve: Serve, request_li
 
 
 def test_two_host_headers_are_a_bad_request(serve: Serve) -> None:
-    answer = serve(allow=("one.test",)).ask(b"GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\nHost: two.test\r\n\r\n")
+    answer = serve(allow=("one.test",)).ask(
+        b"GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\nHost: two.test\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
@@ -301,8 +318,13 @@ def test_tls_to_the_host_of_the_tunnel_passes_unchanged(serve: Serve, listener: 
     assert served.refused == []
 
 
-@pytest.mark.parametrize("sent", [hello("two.test"), hello("one.test.two.test"), b"SSH-2.0-client\r\n", b"GET / HTTP/1.1\r\nHost: two.test\r\n\r\n"])
-def test_a_tunnel_to_443_carries_tls_to_that_host_and_nothing_else(serve: Serve, listener: socket.socket, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [hello("two.test"), hello("one.test.two.test"), b"SSH-2.0-client\r\n", b"GET / HTTP/1.1\r\nHost: two.test\r\n\r\n"],
+)
+def test_a_tunnel_to_443_carries_tls_to_that_host_and_nothing_else(
+    serve: Serve, listener: socket.socket, sent: bytes
+) -> None:
     served = serve(allow=("one.test",), judge=judge_for(listener.getsockname()[1]))
     with served.connect() as client:
         assert tunnel(client, "one.test:443").startswith(b"HTTP/1.1 200 ")
@@ -321,7 +343,9 @@ def test_another_protocol_after_an_upgrade_passes_both_ways(serve: Serve, listen
             head = accepted.recv(65536).lower()
             assert b"upgrade: websocket" in head
             assert b"connection: upgrade" in head
-            accepted.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst")
+            accepted.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst"
+            )
             accepted.sendall(read_all(accepted))
 
     thread = threading.Thread(target=run)

@@ -65,7 +65,9 @@ def test_other_bytes_are_not_tls(data: bytes) -> None:
         assert server_name(b"\x16\x03\x01" + data) is None or data
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"\x16\x03\x01\0\0"])
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"\x16\x03\x01\0\0"]
+)
 def test_other_protocols_are_not_tls(data: bytes) -> None:
     with pytest.raises(NotTls):
         server_name(data)

@@ -169,9 +169,7 @@ class _Exchange:
         self.client.send(event)
         return True
 
-    def _shown(
-        self, headers: Headers, reason: bytes, *, upgrade: bool = False
-    ) -> tuple[Headers, bytes, Filter | None]:
+    def _shown(self, headers: Headers, reason: bytes, *, upgrade: bool = False) -> tuple[Headers, bytes, Filter | None]:
         """The head of an answer as the client may see it, its reason included."""
         shown, body = self.redact([*forwarded(headers, upgrade=upgrade), (b"", reason)])
         return shown[:-1], shown[-1][1], body

@@ -63,7 +63,9 @@ class Untouched:
     def server_context(self, _host: str, /) -> ssl.SSLContext:
         raise NotImplementedError("no tunnel is opened")
 
-    def rewrite(self, _scheme: str, _host: str, _port: int, target: bytes, headers: Headers, /) -> tuple[bytes, Headers]:
+    def rewrite(
+        self, _scheme: str, _host: str, _port: int, target: bytes, headers: Headers, /
+    ) -> tuple[bytes, Headers]:
         return target, headers
 
     def redact_response(

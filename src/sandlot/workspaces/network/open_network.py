@@ -92,7 +92,6 @@ class OpenNetwork:
             for descriptor in (ended, ready, *([telling] if telling >= 0 else [])):
                 os.close(descriptor)
 
-
     def close(self) -> None:
         """End it."""
         os.close(self._held)
