@@ -23,7 +23,7 @@ app = Flask(__name__)
 def greet():
     return "hello from inside\\n"
 """
-INSTALL = "python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.txt"
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install --quiet --retries 1 -r requirements.txt"
 SERVE = [".venv/bin/flask", "--app", "app", "run", "--port", "8000"]
 PROBE = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read().decode(), end='')"
 
@@ -69,10 +69,10 @@ def main() -> int:
             started = workspace.services.start("web", SERVE, ready_http="http://127.0.0.1:8000/")
             print(f"service: {started.service.state}")
             print("from inside:", workspace.exec(["python3", "-c", PROBE]).stdout.text, end="")
-            (published,) = workspace.status().workspace.ports
+            (published,) = workspace.status().workspace.network.ports
             with urllib.request.urlopen(f"http://127.0.0.1:{published.host_port}/", timeout=10) as answer:
                 print("from the host:", answer.read().decode(), end="")
-            print("log:", workspace.services.logs("web", tail=1).stderr.text, end="")
+            print("log:", workspace.services.logs("web", tail=1).stderr, end="")
             print(f"service: {workspace.services.stop('web').service.state}")
     return 0
 

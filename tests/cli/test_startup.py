@@ -57,9 +57,11 @@ def test_a_command_in_a_running_workspace_loads_only_what_it_needs(sandlot: Sand
     assert operations == {
         "sandlot.operations.addressed",
         "sandlot.operations.catalog",
+        "sandlot.operations.denied",
         "sandlot.operations.exec",
         "sandlot.operations.executed",
         "sandlot.operations.operation",
+        "sandlot.operations.secreted",
     }
 
 

@@ -26,6 +26,7 @@ _CHANGING = (
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b"), "HEX"),
     (re.compile(r'("(?:duration_ms|cpu_ms|max_rss_bytes)": )\d+'), r"\1N"),
     (re.compile(r"\d+\.\d+ s\b"), "N s"),
+    (re.compile(r"^limits  .*(\n   .*)*", re.MULTILINE), "limits"),  # shares of the machine, and what it can enforce
 )
 
 

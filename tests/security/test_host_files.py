@@ -58,7 +58,9 @@ def test_nothing_of_the_caller_s_environment_is_inside(attacker: Attacker) -> No
     secret = {"API_KEY": attacker.token, "LD_PRELOAD_X": attacker.token, "SSH_AUTH_SOCK": f"/tmp/{attacker.token}"}
     report = attacker("agent", attacker.token[::-1], environment=secret)
     assert report["found"] == []
+    proxies = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}  # sandlot's own: the same in every workspace
     assert set(report["environment"]) == {
+        *proxies, *(name.upper() for name in proxies),
         "HOME", "LANG", "LOGNAME", "PATH", "PWD", "SANDLOT", "SHELL", "TERM", "TMPDIR", "USER",
     }  # fmt: skip
     assert attacker.token not in report["agent"]

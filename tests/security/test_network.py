@@ -10,7 +10,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from sandlot.workspaces.network.open_network import problem
 from tests.security.conftest import Attacker
+from tests.workspaces.network.world import CLOSED, PORT, PUBLIC, world
 
 
 def test_nothing_of_the_host_or_the_network_is_reachable(attacker: Attacker, host_folder: Path) -> None:
@@ -97,3 +101,25 @@ def test_an_allow_list_lets_nothing_else_through(attacker: Attacker) -> None:
     assert {answer[:9] for answer in report["answers"].values()} <= {"HTTP/1.1 ", ""}
     assert report["gateway"] == []
     assert report["sockets"] == []
+
+
+@pytest.mark.skipif(problem() is not None, reason=f"the open network needs {(problem() or ('',))[0]}")
+def test_an_open_network_leads_to_what_is_public_and_to_nothing_else(attacker: Attacker) -> None:
+    with world() as around:
+        with around.joined():
+            # The forbidden ones are there: the host itself reaches them.
+            for address in (*CLOSED, "127.0.0.1", "192.168.77.2"):
+                with socket.create_connection((address, PORT), timeout=20) as made:
+                    made.sendall(b"hello")
+                    assert made.recv(100)
+            before, before_host = around.seen, around.seen_by_host
+            assert {f"tcp {address}" for address in CLOSED} <= before
+            around.internet_log.write_text("ready\n")
+            around.host_log.write_text("ready\n")
+            closed = [*CLOSED, "192.168.77.2", "203.0.113.99", "127.0.0.1"]
+            report = attacker("open", f"{PUBLIC}:{PORT}", *closed, create={"network": "open"})
+        assert before_host == {"tcp 127.0.0.1", "tcp 192.168.77.2"}
+        assert report["works"] == {"tcp": True, "udp": True, "proxy": True}
+        assert report["reached"] == []
+        assert around.seen == {f"tcp {PUBLIC}", f"udp {PUBLIC}"}
+        assert around.seen_by_host == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from sandlot import AsyncSandlot
 from sandlot.errors import NameTaken, ServiceNotFound, UsageError, WorkspaceNotFound
 from sandlot.model.command import CommandKind, CommandState
 from sandlot.model.service import Readiness, ReadyCheck, Restart, RestartPolicy, ServiceInfo, ServiceState
+from sandlot.runtimes.channel import Channel
 from sandlot.sdk import Sandlot, Workspace
-from sandlot.workspaces import services
+from sandlot.workspaces import service_reports, services
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from tests.conftest import LEFT
 from tests.workspaces.conftest import kill_agent, record_of, wait_until
@@ -104,7 +107,7 @@ def test_one_that_never_gets_ready_is_ended_and_says_what_was_wrong_last(workspa
 
 def test_a_check_that_hangs_is_no_reason_to_wait_longer(workspace: Workspace) -> None:
     done = workspace.services.start("s", FOREVER, ready_command="sleep 1000; true", ready_timeout=0.3)
-    assert (done.service.state, done.service.reason[:30]) == ("failed", "not ready within 0.3 s: no ans")
+    assert (done.service.state, done.service.reason) == ("failed", "not ready within 0.3 s: no answer within 0.3 s")
     assert nothing_left(workspace)
 
 
@@ -159,6 +162,31 @@ def test_one_that_ends_at_once_is_seen_by_its_start(
     assert workspace.services.list() == [service]
     assert workspace.services.status("s").service == service
     assert nothing_left(workspace)
+
+
+DAEMON = """
+import os, socket, time
+listening = socket.create_server(("127.0.0.1", 7777))
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.chdir("/")
+os.execvp("sleep", ["sleep", "1000"])
+"""
+
+
+def test_one_that_makes_itself_a_daemon_is_over_and_holds_nothing(workspace: Workspace) -> None:
+    done = workspace.services.start("s", ["python3", "-c", DAEMON], ready_tcp=7778)
+    assert done.service.state == "exited"
+    assert done.service.reason == (
+        "it exited with 0 before it was ready while 1 of its processes went on; they were ended; "
+        "a service has to stay in the foreground"
+    )
+    assert nothing_left(workspace)
+    again = workspace.services.start("s", ["python3", "-c", DAEMON], ready_tcp=7778)  # the port is free again
+    assert again.service.state == "exited"
 
 
 def test_what_it_printed_last_is_part_of_the_answer(workspace: Workspace) -> None:
@@ -378,6 +406,22 @@ def test_a_cancelled_start_leaves_nothing(workspace: Workspace) -> None:
     assert nothing_left(workspace)
 
 
+def test_a_start_whose_task_is_cancelled_leaves_nothing(workspace: Workspace, state_dir: Path) -> None:
+    async def scene() -> None:
+        async with AsyncSandlot(state_dir) as sandlot:
+            inside = await sandlot.get(workspace.id)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await inside.services.start("s", FOREVER, ready_file="never")
+            assert [each.reason for each in await inside.services.list()] == ["its start was cancelled"]
+            assert (await inside.services.start("t", FOREVER)).ok
+            assert (await inside.services.logs("t")).stdout == ""
+            assert (await inside.services.stop("t")).service.state == "stopped"
+
+    asyncio.run(scene())
+    assert nothing_left(workspace)
+
+
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
@@ -441,6 +485,55 @@ def test_following_ends_with_the_workspace(workspace: Workspace, end: Callable[[
     assert found[0].state.over
 
 
+def test_following_goes_on_when_the_worker_let_go_of_a_slow_follower(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.services.start("s", "echo one; while ! test -e go; do sleep 0.01; done; echo two; exit 0")
+    receive, let_go = Channel.receive, threading.Event()
+
+    def once_cut_off(channel: Channel, timeout_s: float | None = None) -> tuple[int, list[bytes]] | None:
+        if timeout_s is None and not let_go.is_set():  # the waiting of a follower; to it this is the worker's end
+            let_go.set()
+            workspace.exec("touch go")
+            return None
+        return receive(channel, timeout_s)
+
+    monkeypatch.setattr(Channel, "receive", once_cut_off)
+    seen: list[bytes] = []
+    service = workspace.services.follow("s", on_output=lambda _, data: seen.append(data))
+    assert let_go.is_set()
+    assert (service.state, b"".join(seen)) == ("exited", b"one\ntwo\n")
+
+
+def test_a_secret_that_a_service_prints_is_in_none_of_its_answers_nor_on_disk(
+    sandlot: Sandlot, workspace: Workspace
+) -> None:
+    value = "hunter2-hunter2-hunter2"
+    workspace.secrets.set("API_KEY", value=value, reveal_only=True)
+    script = (
+        f'test "$API_KEY" = {value} || exit 9; echo got $API_KEY; printf hunter2-; sleep 0.1; '
+        "printf hunter2-; sleep 0.1; echo hunter2; echo $API_KEY >&2; touch printed; exec sleep 1000"
+    )
+    done = workspace.services.start("s", script, ready_file="printed", reveal=["API_KEY"])
+    assert done.ok
+    followed: list[bytes] = []
+    seen = threading.Event()
+
+    def note(_: str, data: bytes) -> None:
+        followed.append(data)
+        seen.set()
+
+    thread, _ = in_background(lambda: workspace.services.follow("s", on_output=note))
+    assert seen.wait(60)
+    shown = [done, workspace.services.status("s"), workspace.services.logs("s"), workspace.services.list()]
+    shown += [workspace.status(), workspace.logs(), workspace.services.stop("s"), workspace.summary()]
+    thread.join(60)
+    assert b"got *******" in b"".join(followed)
+    assert value not in repr(shown) + repr(followed)
+    folder = sandlot._context.paths.workspace(workspace.id).command(done.service.number)
+    assert all(value.encode() not in (folder / name).read_bytes() for name in ("stdout", "stderr", "exit"))
+
+
 def test_following_can_be_cancelled_and_the_service_goes_on(workspace: Workspace) -> None:
     workspace.services.start("s", "echo one; exec sleep 1000")
     cancellation = Cancellation()
@@ -479,7 +572,7 @@ def test_of_an_endless_log_the_beginning_and_the_present_end_can_be_read(
 )
 def test_the_last_lines_begin_behind_the_line_before(tmp_path: Path, text: bytes, count: int, begins: int) -> None:
     (tmp_path / "stdout").write_bytes(text)
-    assert services.last_lines(tmp_path, "stdout", count) == begins
+    assert service_reports.last_lines(tmp_path, "stdout", count) == begins
 
 
 # Limits of the machine

@@ -256,10 +256,10 @@ def test_a_fork_of_many_is_all_or_none_when_a_start_fails(
     workspace.exec("echo x > file")
     launch, count = lifecycle.bring_up, iter(range(100))
 
-    def fail_the_third(context: object, record: object) -> object:
+    def fail_the_third(*given: object) -> object:
         if next(count) == 2:
             raise StartFailed("no")
-        return launch(context, record)  # type: ignore[arg-type]  # whatever it was given
+        return launch(*given)  # type: ignore[arg-type]  # whatever it was given
 
     monkeypatch.setattr(states, "bring_up", fail_the_third)
     with pytest.raises(StartFailed):

@@ -28,6 +28,7 @@ from sandlot.wire import messages
 from sandlot.wire import shell as wire
 from sandlot.workspaces import keys, ring, shells
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.secrets import redactor_of
 from sandlot.workspaces.shells import Link
 
 __all__ = ["Attachment", "detach_bytes", "need_terminal", "terminal_size"]
@@ -84,6 +85,7 @@ class Attachment:
         self.link = link
         self.detach = detach
         self.folder = shells.folder_of(context, record, command)
+        self.redactor = redactor_of(context, record)
         self.cursor = 0
         self.typed = bytearray()
         self.held = b""
@@ -213,7 +215,7 @@ class Attachment:
     def _show(self) -> None:
         """Pass on one piece of what there is."""
         try:
-            piece = ring.read(self.folder, self.cursor, PIECE)
+            piece = ring.read(self.folder, self.cursor, PIECE, self.redactor)
         except OSError:  # the workspace is being deleted
             self.gone = True
             return
@@ -234,7 +236,7 @@ class Attachment:
         from sandlot.workspaces import screen
 
         try:
-            piece = ring.read(self.folder, None, screen.RENDERED)
+            piece = ring.read(self.folder, None, screen.RENDERED, self.redactor)
         except OSError:
             self.gone = True
             return

@@ -76,8 +76,8 @@ def _whole_parser() -> argparse.ArgumentParser:
         if path in catalog.BY_COMMAND:
             _fill(parser, catalog.BY_COMMAND[path])
         elif path == ("workspace", "shell", "attach"):
-            parser.add_argument("workspace").completer = _workspaces  # type: ignore[attr-defined]  # as below
-            parser.add_argument("shell", nargs="?").completer = _shells  # type: ignore[attr-defined]  # as below
+            parser.add_argument("workspace").completer = _workspaces
+            parser.add_argument("shell", nargs="?").completer = _shells
             parser.add_argument("--detach-keys")
         elif path == ("completion",):
             parser.add_argument("shell", choices=SHELLS)

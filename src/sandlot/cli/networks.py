@@ -7,7 +7,7 @@ from typing import Any
 
 from sandlot.cli.terminal import shown
 
-__all__ = ["print_denials", "print_denied", "rows"]
+__all__ = ["port_rows", "print_denials", "print_denied", "rows"]
 
 
 def rows(network: Any) -> list[tuple[str, str]]:
@@ -16,7 +16,13 @@ def rows(network: Any) -> list[tuple[str, str]]:
     if network.mode != "off":
         hosts = ", ".join((*network.allow, *(f"{each} (private)" for each in network.allow_private)))
         found.append(("network", f"{network.mode}{': ' + hosts if hosts else ''}"))
-    for each in network.ports:
+    return found + port_rows(network.ports)
+
+
+def port_rows(ports: Any) -> list[tuple[str, str]]:
+    """Where published ports can be reached."""
+    found = []
+    for each in ports:
         where = f"127.0.0.1:{each.host_port}" if each.host_port else "from the next start on"
         found.append(("published", f"{where} -> {each.port}"))
     return found

@@ -6,6 +6,7 @@ import shlex
 import sys
 from typing import Any
 
+from sandlot.cli.networks import port_rows
 from sandlot.cli.terminal import shown, table
 
 __all__ = ["print_listed", "print_logged", "print_service", "service_line"]
@@ -31,6 +32,8 @@ def print_service(result: Any) -> None:
         rows.append(("pid inside", str(info.pid)))
     if info.restarts:
         rows.append(("restarts", str(info.restarts)))
+    if not info.state.over:
+        rows += port_rows(result.ports)
     for key, value in rows:
         print(f"{key:12} {shown(value)}")
     for name, output in (("stdout", result.stdout), ("stderr", result.stderr)):

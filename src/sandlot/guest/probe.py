@@ -27,6 +27,7 @@ class Probe:
 
     def __init__(self, check: bytes, words: "list[bytes]", cwd: bytes, env: "list[bytes]", limit_s: float) -> None:
         """``limit_s``: the look counts as failed after that. Raises OSError when no process can be made."""
+        self.no_answer = "no answer within %.1f s" % limit_s
         self.source, sink = os.pipe()
         worker = os.getpid()
         try:
@@ -36,7 +37,7 @@ class Probe:
             os.close(sink)
             raise
         if self.pid == 0:
-            _look(worker, sink, check, words, cwd, env, limit_s)
+            _look(worker, sink, check, words, cwd, env, limit_s, self.no_answer)
         os.close(sink)
         self.overdue = time.monotonic() + limit_s + 1.0  # it has been stopped, or cannot run: it is killed then
 
@@ -66,7 +67,14 @@ class Probe:
 
 
 def _look(
-    worker: int, sink: int, check: bytes, words: "list[bytes]", cwd: bytes, env: "list[bytes]", limit_s: float
+    worker: int,
+    sink: int,
+    check: bytes,
+    words: "list[bytes]",
+    cwd: bytes,
+    env: "list[bytes]",
+    limit_s: float,
+    no_answer: str,
 ) -> None:
     """Runs in the forked process; never returns."""
     text = _TERMINATED
@@ -87,7 +95,7 @@ def _look(
                 text = b"-" + os.fsencode(error.strerror or str(error))
     except _Interrupted as error:
         if error.number == signal.SIGALRM:
-            text = b"-no answer within %.1f s" % limit_s
+            text = b"-" + no_answer.encode()
     except BaseException as error:  # it must never go on as a second worker
         text = b"-" + repr(error).encode()
     finally:

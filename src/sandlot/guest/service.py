@@ -10,41 +10,20 @@ import select
 import time
 
 from sandlot.guest import channel, tree
+from sandlot.guest.audience import Audience, Client
 from sandlot.guest.probe import Probe
 from sandlot.guest.signals import signal
 from sandlot.guest.supervisor import KILL_WAIT_S, OUTPUT_EVERY_S, TERM_GRACE_S, Supervisor
 from sandlot.guest.watch import Hits
 from sandlot.wire import frames, messages, service
 
-MAX_CLIENTS = 64
 FIRST_PAUSE_S = 0.01
 """Between the first looks at readiness; doubled up to the service's own interval, so that a quick start is seen."""
+NOT_LOOKED = "it was not looked at"
 LOOK_S = 5.0
 """How long one look may take."""
 TREE_EVERY_S = 0.01
 """How often the tree is looked at while its end is awaited: there is no event for the end of a grandchild."""
-LONGEST_GRACE_MS = 600_000
-
-
-class Client:
-    """Somebody who is told about the service."""
-
-    __slots__ = ("connection", "decoder", "follows", "request", "said")
-
-    def __init__(self, connection: "_socket.socket", request: int) -> None:
-        self.connection = connection
-        self.request = request
-        self.decoder = frames.Decoder()
-        self.follows = False
-        self.said = -1
-
-    def tell(self, kind: int, fields: "list[bytes]") -> bool:
-        """False: it is gone, or does not read."""
-        try:
-            self.connection.send(frames.encode(kind, self.request, fields), _socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
 
 
 class Ending:
@@ -72,13 +51,12 @@ class Service(Supervisor):
         super().__init__(connection, control, spec.command, request, descriptors)
         self.spec = spec
         self.report = service.Report(b"starting")
-        self.clients: dict[int, Client] = {}
-        self.holder: Client | None = None
+        self.audience = Audience(self.poller, self.report)
         self.pidfd = -1
         self.probe: Probe | None = None
         self.probe_at = 0.0
         self.pause = FIRST_PAUSE_S
-        self.complaint = "it was not looked at"
+        self.complaint = NOT_LOOKED
         self.ready_by = 0.0
         self.steady_at = 0.0
         self.restart_at = 0.0
@@ -99,9 +77,9 @@ class Service(Supervisor):
         starter = Client(self.connection, self.request)
         self._begin()
         if starter.tell(messages.STARTED, [b"%d" % self.pid]) and not self.over:
-            self._add(starter)
             if not self.detached:
-                self.holder = starter
+                self.audience.holder = starter
+            self.audience.add(starter)
         elif not self.detached and not self.over:
             self._end_run(Ending(b"stopped", "its start was cancelled"), TERM_GRACE_S)
         while not self.over:
@@ -115,25 +93,30 @@ class Service(Supervisor):
         for stream in self.streams:
             if stream.source in events:
                 stream.drain()
-        for descriptor in [each for each in self.clients if each in events]:
-            self._hear(self.clients[descriptor])
+        asked = self.audience.hear(events)
+        if asked.abandoned:
+            self._end_run(Ending(b"stopped", "its start was cancelled"), TERM_GRACE_S)
+        if asked.grace_s >= 0:
+            self._end_run(Ending(b"stopped", "it was stopped"), asked.grace_s)
         if self.probe is not None and self.probe.source in events:
             self._looked()
         if self.pidfd in events:
             self._main_ended()
         self._on_time(time.monotonic())
         self._reap_orphans()
-        self._progress(time.monotonic())
+        self.audience.progress([stream.total for stream in self.streams])
 
     def _due(self) -> "float | None":  # milliseconds
+        if self.audience.asked.abandoned:  # seen while it was told something
+            return 0.0
         moments = [self.ready_by, self.steady_at, self.restart_at, self.kill_at]
         if self.ending is not None:
             moments.append(self.give_up_at)
             if self.pid == 0:
                 moments.append(time.monotonic() + TREE_EVERY_S)
         moments.append(self.probe_at if self.probe is None else self.probe.overdue)
-        if any(client.follows and client.said != self._total() for client in self.clients.values()):
-            moments.append(self.reported + OUTPUT_EVERY_S)
+        if self.audience.waiting(self._total()):
+            moments.append(self.audience.told_at + OUTPUT_EVERY_S)
         due = [moment for moment in moments if moment]
         if not due:
             return None
@@ -277,8 +260,8 @@ class Service(Supervisor):
         self.report.reason = os.fsencode("not ready yet: " + why)[: service.REASON_BYTES]
 
     def _not_ready(self) -> None:
-        if self.probe is not None and self.probe_at and self.complaint == "it was not looked at":
-            self.complaint = "the check has not answered"
+        if self.probe is not None and self.complaint == NOT_LOOKED:  # the look would end itself at this very moment
+            self.complaint = self.probe.no_answer
         reason = "not ready within %g s: %s" % (self.spec.ready_ms / 1000, self.complaint)
         self._end_run(Ending(b"failed", reason, retry=True), TERM_GRACE_S)
         self.reason = "timeout"
@@ -331,7 +314,10 @@ class Service(Supervisor):
         ending, self.ending = self.ending, None
         self.kill_at = self.give_up_at = 0.0
         self.survivors = len(tree.descendants(os.getpid()))
-        if ending.retry:
+        if self.survivors:  # in an uninterruptible wait: a further run beside it would be one too many
+            reason = "%s; %d of its processes cannot be ended" % (ending.reason, self.survivors)
+            self._decide(b"failed" if ending.retry else ending.state, reason)
+        elif ending.retry:
             self._failed(ending.reason)
         else:
             self._decide(ending.state, ending.reason)
@@ -367,83 +353,22 @@ class Service(Supervisor):
         except OSError:
             pass  # the host's disk is full: clients that wait are still told
         os.close(self.record)
-        for client in list(self.clients.values()) or [starter]:
-            client.tell(service.REPORT, self.report.fields())
-            client.connection.close()
+        self.audience.close(starter)
         try:
             self.control.send(b"E")
         except OSError:
             pass
 
-    # Clients
-
     def _set(self, state: bytes, reason: str = "") -> None:
         self.report.state = state
         self.report.reason = os.fsencode(reason)[: service.REASON_BYTES]
         self.report.since_ms = _wall_ms()
-        for client in list(self.clients.values()):
-            self._tell(client, service.REPORT, self.report.fields())
-
-    def _tell(self, client: Client, kind: int, fields: "list[bytes]") -> None:
-        if not client.tell(kind, fields):
-            self._leave(client)
-
-    def _add(self, client: Client) -> None:
-        client.connection.setblocking(False)
-        self.clients[client.connection.fileno()] = client
-        self.poller.register(client.connection.fileno(), select.POLLIN)
-        self._tell(client, service.REPORT, self.report.fields())
+        self.audience.tell_all()
 
     def _joined(self, connection: "_socket.socket", request: int) -> None:
-        client = Client(connection, request)
-        if len(self.clients) >= MAX_CLIENTS:
-            client.tell(messages.FAILED, [b"workspace_busy", b"too many clients watch this service"])
-            connection.close()
-            return
         for stream in self.streams:  # who asks may be about to read the files
             stream.save_tail()
-        if client.tell(messages.JOINED, self.report.fields()):
-            self._add(client)
-        else:
-            connection.close()
-
-    def _leave(self, client: Client) -> None:
-        descriptor = client.connection.fileno()
-        if self.clients.pop(descriptor, None) is not None:
-            self.poller.unregister(descriptor)
-            client.connection.close()
-            if client is self.holder:
-                self.holder = None
-                self._end_run(Ending(b"stopped", "its start was cancelled"), TERM_GRACE_S)
-
-    def _hear(self, client: Client) -> None:
-        try:
-            data = client.connection.recv(4096)
-            if not data:
-                self._leave(client)
-                return
-            for kind, _, fields in client.decoder.feed(data):
-                if kind == service.STOP:
-                    grace = messages.integer(fields[0], 0, LONGEST_GRACE_MS) / 1000
-                    self._end_run(Ending(b"stopped", "it was stopped"), grace)
-                elif kind == service.KEEP:
-                    self.holder = None
-                elif kind == service.FOLLOW:
-                    client.follows = True
-        except BlockingIOError:
-            return
-        except (OSError, ValueError, IndexError, frames.FrameError):
-            self._leave(client)
-
-    def _progress(self, now: float) -> None:
-        """Tell those who follow that there is more to read, at most every OUTPUT_EVERY_S."""
-        total = self._total()
-        waiting = [client for client in self.clients.values() if client.follows and client.said != total]
-        if waiting and now - self.reported >= OUTPUT_EVERY_S:
-            self.reported = now
-            for client in waiting:
-                client.said = total
-                client.tell(messages.OUTPUT, [b"%d" % stream.total for stream in self.streams])
+        self.audience.join(connection, request)
 
     def _waited_for(self) -> "tuple[int, ...]":
         return (self.pid,) if self.probe is None else (self.pid, self.probe.pid)

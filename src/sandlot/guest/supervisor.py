@@ -8,7 +8,7 @@ import time
 
 from sandlot.guest import channel, protect, tree
 from sandlot.guest.signals import signal
-from sandlot.guest.stream import Stream
+from sandlot.guest.stream import streams_of
 from sandlot.guest.watch import Hits
 from sandlot.wire import frames, messages
 
@@ -37,7 +37,7 @@ class Supervisor:
         self.command = command
         self.request = request
         self.stdin, out, err, self.record = descriptors
-        self.streams = [Stream(out, command.quota), Stream(err, command.quota)]
+        self.streams = streams_of(command, out, err)
         self.poller = select.poll()
         self.detached = bool(command.flags & messages.DETACHED)
         self.attached = True

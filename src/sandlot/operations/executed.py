@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandOutcome, CommandRecord, CommandState, Output
 from sandlot.model.workspace import WorkspaceRecord
-from sandlot.operations.networking import denied_during
+from sandlot.operations.denied import denied_during
 from sandlot.operations.operation import argument
 from sandlot.settings import seconds
 from sandlot.workspaces import commands

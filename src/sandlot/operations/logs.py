@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandKind, CommandRecord
 from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.denied import denied_during, recent_denials
 from sandlot.operations.executed import ANSWER_BYTES
-from sandlot.operations.networking import denied_during, recent_denials
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import command_files, commands, ring
 from sandlot.workspaces.context import Context

@@ -12,7 +12,7 @@ from sandlot.model.service import ServiceInfo
 from sandlot.operations.executed import ANSWER_BYTES
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.operations.serviced import OneService
-from sandlot.workspaces import command_files, services
+from sandlot.workspaces import command_files, service_reports, services
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import touch
 from sandlot.workspaces.secrets import redactor_of
@@ -68,7 +68,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     sizes = {"stdout": 0, "stderr": 0}
     offsets: dict[str, int] = {}
     for name in names:
-        begin = 0 if request.tail is None else services.last_lines(folder, name, request.tail)
+        begin = 0 if request.tail is None else service_reports.last_lines(folder, name, request.tail)
         if limit is not None:
             begin = max(begin, _size(folder / name) - limit)
         offsets[name], sizes[name] = command_files.replay(

@@ -78,8 +78,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         cancellation=caller.cancellation,
         reveal=request.reveal,
     )
-    done = service_result(context, record, info)
-    return Result(done.service, done.stdout, done.stderr)
+    return service_result(context, record, info, Result)
 
 
 def _seconds(text: str) -> float:

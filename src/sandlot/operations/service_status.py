@@ -24,8 +24,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Ask it; nothing counts as activity, and a stopped workspace stays stopped."""
     record = context.store.find(request.workspace)
     info = services.inspect(context, record, services.find(context, record, request.name))
-    done = service_result(context, record, info)
-    return Result(done.service, done.stdout, done.stderr)
+    return service_result(context, record, info, Result)
 
 
 OPERATION = Operation(

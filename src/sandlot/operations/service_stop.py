@@ -38,8 +38,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     command = services.find(context, record, request.name)
     info = services.stop(context, record, command, grace_s=grace, cancellation=caller.cancellation)
     touch(context, record)
-    done = service_result(context, record, info)
-    return Result(done.service, done.stdout, done.stderr)
+    return service_result(context, record, info, Result)
 
 
 OPERATION = Operation(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sandlot.errors import UsageError
 from sandlot.model.command import Output
 from sandlot.model.service import Readiness, ReadyCheck, ServiceInfo
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.networking import PortInfo, network_info
 from sandlot.operations.operation import argument
-from sandlot.workspaces import command_files, services
+from sandlot.workspaces import command_files, service_reports
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.secrets import redactor_of
 
@@ -19,6 +21,7 @@ __all__ = ["OneService", "ServiceResult", "readiness_of", "service_result"]
 LAST_LINES = 20
 LAST_BYTES = 8 * 1024
 _NOTHING: tuple[str, ...] = ()
+R = TypeVar("R", bound="ServiceResult")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class ServiceResult:
     stdout: Output
     """Its last lines; ``service logs`` has all."""
     stderr: Output
+    ports: tuple[PortInfo, ...] = ()
+    """The workspace's published ports: where it can be reached from the host, if it listens on one of them."""
 
     @property
     def ok(self) -> bool:
@@ -43,15 +48,19 @@ class ServiceResult:
         return not self.service.state.over
 
 
-def service_result(context: Context, record: WorkspaceRecord, info: ServiceInfo) -> ServiceResult:
+def service_result(context: Context, record: WorkspaceRecord, info: ServiceInfo, kind: type[R]) -> R:
     """The service with the end of its output."""
-    return ServiceResult(info, _last(context, record, info, "stdout"), _last(context, record, info, "stderr"))
+    stdout, stderr = (_last(context, record, info, name) for name in ("stdout", "stderr"))
+    ports: tuple[PortInfo, ...] = ()
+    if record.network.published:  # a start of the workspace may have picked them just now
+        ports = network_info(context, context.store.find(record.id)).ports
+    return kind(info, stdout, stderr, ports)
 
 
 def _last(context: Context, record: WorkspaceRecord, info: ServiceInfo, name: str) -> Output:
     folder = context.paths.workspace(record.id).command(info.number)
     parts: list[bytes] = []
-    start = services.last_lines(folder, name, LAST_LINES)
+    start = service_reports.last_lines(folder, name, LAST_LINES)
     _, size = command_files.replay(
         folder, name, lambda _, data: parts.append(data), offset=start, limit=1 << 20,
         redactor=redactor_of(context, record),

@@ -9,8 +9,8 @@ from sandlot.errors import StateUnwritable
 from sandlot.model.command import CommandKind, CommandRecord
 from sandlot.model.service import ServiceInfo
 from sandlot.operations.addressed import OneWorkspace
+from sandlot.operations.denied import recent_denials
 from sandlot.operations.described import WorkspaceInfo, describe
-from sandlot.operations.networking import recent_denials
 from sandlot.operations.operation import Caller, Effect, Operation
 from sandlot.workspaces import commands, services
 from sandlot.workspaces.context import Context

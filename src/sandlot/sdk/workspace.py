@@ -201,7 +201,10 @@ class Workspace:
     def export(
         self, path: str, destination: str | os.PathLike[str], *, overwrite: bool = False, allow_secrets: bool = False
     ) -> export.Result:
-        """Copy a file or folder to the host, complete or not at all. Raises PathNotFound, TargetExists, SecretExposed."""
+        """Copy a file or folder to the host, complete or not at all.
+
+        Raises PathNotFound, TargetExists, SecretExposed.
+        """
         result: export.Result = self.call(
             "workspace_export", path=path, destination=os.fspath(destination), overwrite=overwrite,
             allow_secrets=allow_secrets,

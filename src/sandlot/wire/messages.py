@@ -37,9 +37,11 @@ DETACHED = 1
 """Exec flag: the command goes on when the connection closes (a background command)."""
 CAPPED = 2
 """Exec flag: the timeout is the workspace's longest run of a command, not what the caller asked for."""
+HIDING = 4
+"""Exec flag: some of the environment are values of secrets, which are blanked out of what is stored of the output."""
 
 LIMITS = ("memory", "processes", "disk", "inodes", "tmp", "duration")
-"""Limits that can end a command (reason ``limit:WORD``), or that it ran into and then ended by itself (``hit:WORD``)."""
+"""Limits that can end a command (reason ``limit:WORD``), or that it met and then ended by itself (``hit:WORD``)."""
 REASONS = frozenset(("", "timeout", "killed", *("%s:%s" % (how, word) for how in ("limit", "hit") for word in LIMITS)))
 
 
@@ -54,9 +56,9 @@ def integer(field: bytes, low: int = 0, high: int = 2**63 - 1) -> int:
 
 
 class Exec:
-    """Start a command: number, flags, timeout, output quota, working folder, argv, environment."""
+    """Start a command: number, flags, timeout, output quota, working folder, argv, hidden (if HIDING), environment."""
 
-    __slots__ = ("argv", "cwd", "env", "flags", "number", "quota", "timeout_ms")
+    __slots__ = ("argv", "cwd", "env", "flags", "hidden", "number", "quota", "timeout_ms")
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Exec:
         cwd: bytes,
         argv: "list[bytes]",
         env: "list[bytes]",
+        hidden: int = 0,
     ) -> None:
         self.number = number
         self.flags = flags
@@ -75,10 +78,12 @@ class Exec:
         self.cwd = cwd
         self.argv = argv
         self.env = env  # NAME=value
+        self.hidden = hidden  # how many of its last entries are values of secrets; travels with HIDING only
 
     def fields(self) -> "list[bytes]":
         head = [b"%d" % value for value in (self.number, self.flags, self.timeout_ms, self.quota)]
-        return [*head, self.cwd, b"%d" % len(self.argv), *self.argv, *self.env]
+        hidden = [b"%d" % self.hidden] if self.flags & HIDING else []
+        return [*head, self.cwd, b"%d" % len(self.argv), *self.argv, *hidden, *self.env]
 
     @classmethod
     def parse(cls, fields: "list[bytes]") -> "Exec":
@@ -87,7 +92,14 @@ class Exec:
         number, flags, timeout_ms, quota = (integer(field) for field in fields[:4])
         count = integer(fields[5], 1, len(fields) - 6)
         argv = fields[6 : 6 + count]
-        return cls(number, flags, timeout_ms, quota, fields[4], argv, fields[6 + count :])
+        env = fields[6 + count :]
+        hidden = 0
+        if flags & HIDING:
+            if not env:
+                raise ValueError("short exec request")
+            hidden = integer(env[0], 0, len(env) - 1)
+            env = env[1:]
+        return cls(number, flags, timeout_ms, quota, fields[4], argv, env, hidden)
 
 
 class Exited:

@@ -86,7 +86,7 @@ def exit_record(folder: Path) -> messages.Exited | None:
 
 
 def stretch(file: BinaryIO, start: int, end: int, redactor: Redactor | None) -> bytes:
-    """Bytes of an open file from ``start`` to ``end``; a value of which they hold only a part is blanked out as well."""
+    """Bytes of an open file from ``start`` to ``end``; a value of which they hold only a part is blanked out too."""
     if redactor is not None:
         return redactor.window(file, start, end)
     file.seek(start)

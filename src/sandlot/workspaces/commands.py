@@ -81,7 +81,14 @@ def execute(
     longest = record.limits.max_duration_s
     capped = longest is not None and (timeout_s is None or longest < timeout_s)
     request = exec_request(
-        context, record, argv, cwd=cwd, env=env, timeout_s=longest if capped else timeout_s, background=background
+        context,
+        record,
+        argv,
+        cwd=cwd,
+        env=env,
+        timeout_s=longest if capped else timeout_s,
+        background=background,
+        revealed=reveal,
     )
     request.flags |= messages.CAPPED if capped else 0
     record, channel = connect(context, record)

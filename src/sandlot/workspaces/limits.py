@@ -40,21 +40,21 @@ def limits_of(context: Context, words: Mapping[str, str | None]) -> Limits:
     defaults = {name: getattr(settings, name) for name in LIMIT_NAMES if name != "tmp"}
     chosen = {name: _given(words.get(name)) or defaults.get(name) for name in LIMIT_NAMES}
 
-    def amount(name: str, least: int, whole: int = 0) -> int | None:
+    def amount(name: str, least: int, whole: int | None = None) -> int | None:
         return _amount(name, str(chosen[name]), least, whole)
 
     disk = os.statvfs(context.paths.state) if _shares(chosen["disk"]) or _shares(chosen["inodes"]) else None
     tmp = settings.tmp_size if chosen["tmp"] is None else amount("tmp", LEAST_TMP, _memory())
     if tmp is None:
         raise UsageError("tmp cannot be without a limit: it is memory", hint="write a size, such as 1G")
-    memory = amount("memory", LEAST_MEMORY, _memory() if _shares(chosen["memory"]) else 0)
+    memory = amount("memory", LEAST_MEMORY, _memory() if _shares(chosen["memory"]) else None)
     return Limits(
         memory=memory,
         cpus=_cpus(str(chosen["cpus"])),
         processes=amount("processes", LEAST_PROCESSES),
         open_files=amount("open_files", LEAST_FILES),
-        disk=amount("disk", LEAST_DISK, disk.f_bavail * disk.f_frsize if disk else 0),
-        inodes=amount("inodes", LEAST_INODES, disk.f_favail if disk else 0),
+        disk=amount("disk", LEAST_DISK, disk.f_bavail * disk.f_frsize if disk else None),
+        inodes=amount("inodes", LEAST_INODES, disk.f_favail if disk else None),
         tmp=tmp if memory is None else min(tmp, max(LEAST_TMP, memory // 2)),  # both together are part of the memory
         max_duration_s=_duration(str(chosen["max_duration"])),
     )
@@ -70,12 +70,12 @@ def _shares(word: object) -> bool:
     return str(word).endswith("%")
 
 
-def _amount(name: str, word: str, least: int, whole: int) -> int | None:
+def _amount(name: str, word: str, least: int, whole: int | None) -> int | None:
     if word == "never":
         return None
     try:
         if _shares(word):
-            if not whole:
+            if whole is None:
                 raise ValueError
             share = float(word[:-1])
             if not 0 < share <= 100:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandKind, CommandRecord
+from sandlot.model.network import NetworkMode
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.bubblewrap.plan import environment
@@ -20,22 +21,22 @@ from sandlot.workspaces.store import now
 __all__ = ["exec_request", "register", "surroundings", "with_revealed"]
 
 
-def surroundings(record: WorkspaceRecord) -> dict[str, str]:
+def surroundings(context: Context, record: WorkspaceRecord) -> dict[str, str]:
     """The environment of everything that is started in a workspace; its toolchains come first on PATH."""
     found = environment()
     bins = [os.path.join(path, "bin") for path in record.toolchains]
     found["PATH"] = ":".join([*bins, found["PATH"]])
-    return {**found, **variables(), **_secrets(record)}
+    placeholders = {each.name: each.placeholder for each in record.secrets}
+    return {**found, **variables(), **_trust(context, record), **placeholders}
 
 
-def _secrets(record: WorkspaceRecord) -> dict[str, str]:
-    """Placeholders, and the bundle of certificates where TLS is opened to put values in."""
-    if not record.secrets:
-        return {}
+def _trust(context: Context, record: WorkspaceRecord) -> dict[str, str]:
+    """What tells programs whom to trust, where there is anybody to talk to."""
+    if not record.secrets and record.network.mode is NetworkMode.OFF:
+        return {}  # the usual case need not import anything
     from sandlot.workspaces.secrets.trust import trust_variables
 
-    placeholders = {each.name: each.placeholder for each in record.secrets}
-    return {**placeholders, **trust_variables(host for each in record.secrets for host in each.hosts)}
+    return trust_variables(context.paths.workspace(record.id), record)
 
 
 def exec_request(
@@ -47,12 +48,16 @@ def exec_request(
     env: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     background: bool = False,
+    revealed: Sequence[str] = (),
 ) -> messages.Exec:
-    """Checked, with its number still missing. ``timeout_s`` None: no limit. Raises UsageError."""
+    """Checked, with its number still missing. ``timeout_s`` None: no limit. Raises UsageError.
+
+    ``revealed``: variables of ``env`` that hold values of secrets.
+    """
     if not argv or not argv[0]:
         raise UsageError("there is no command to run", hint="sandlot workspace exec ID -- COMMAND [ARG...]")
     folder = os.path.join(PROJECT, cwd)
-    merged = {**surroundings(record), "PWD": folder, **(env or {})}
+    merged = {**surroundings(context, record), "PWD": folder, **(env or {})}
     for text in (*argv, cwd, *merged, *merged.values()):
         if "\0" in text:
             raise UsageError("a command, its folder and its environment cannot hold NUL characters")
@@ -61,14 +66,17 @@ def exec_request(
             raise UsageError(f"{name!r} is not a valid environment variable name")
     if timeout_s is not None and timeout_s <= 0:
         raise UsageError("the timeout must be positive", hint="never: no limit")
+    hidden = dict.fromkeys(revealed)
+    ordered = [*(name for name in merged if name not in hidden), *hidden]
     return messages.Exec(
         number=0,
-        flags=messages.DETACHED if background else 0,
+        flags=(messages.DETACHED if background else 0) | (messages.HIDING if hidden else 0),
         timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
         quota=context.settings.output_quota,
         cwd=os.fsencode(folder),
         argv=[os.fsencode(word) for word in argv],
-        env=[os.fsencode(f"{name}={value}") for name, value in merged.items()],
+        env=[os.fsencode(f"{name}={merged[name]}") for name in ordered],
+        hidden=len(hidden),
     )
 
 
@@ -99,7 +107,8 @@ def register(
 ) -> CommandRecord:
     """The record of a command that is about to start, stored, with its files; the request gets its number.
 
-    ``record`` is the workspace as ``connect`` answered. ``name`` may be made from the number. Raises WorkspaceNotFound, StateUnwritable.
+    ``record`` is the workspace as ``connect`` answered. ``name`` may be made from the number.
+    Raises WorkspaceNotFound, StateUnwritable.
     """
 
     # A value that the caller's own shell has put into the words must not get into the records.

@@ -105,7 +105,7 @@ def read(folder: Path, cursor: int | None, limit: int, redactor: Redactor | None
         low, high = max(before.oldest, start - margin), min(end + margin, before.total)
         data = _bytes(descriptor, before, low, high - low)
         if redactor is not None:
-            data = redactor.mask(data)
+            data = redactor.mask_so_far(data) if high == before.total else redactor.mask(data)
         data = data[start - low : end - low]
         after = _head(descriptor)  # what was overwritten while we read is no part of the answer
     finally:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sandlot.errors import (
@@ -20,7 +18,6 @@ from sandlot.errors import (
     CommandInterrupted,
     CommandNotFound,
     NameTaken,
-    ProtocolError,
     SandlotError,
     ServiceNotFound,
     StateUnwritable,
@@ -31,7 +28,7 @@ from sandlot.model.service import Readiness, Restart, RestartPolicy, ServiceInfo
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
 from sandlot.runtimes.channel import Channel, raise_failure
-from sandlot.wire import frames, messages, service
+from sandlot.wire import messages, service
 from sandlot.workspaces.cancellation import Cancellation
 from sandlot.workspaces.command_files import CommandFiles, exit_record, held, replay
 from sandlot.workspaces.commands import CANCEL_WAIT_S, MARGIN_S, RESPONSIVE_S, refresh
@@ -39,23 +36,15 @@ from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import connect, socket_of
 from sandlot.workspaces.naming import check_name
 from sandlot.workspaces.requests import exec_request, register, with_revealed
+from sandlot.workspaces.service_reports import ended, info_of, report_of, silent
 from sandlot.workspaces.standard_input import standard_input
 
-__all__ = ["all_of", "find", "follow", "inspect", "last_lines", "start", "stop"]
+__all__ = ["all_of", "find", "follow", "inspect", "start", "stop"]
 
 NO_LIMIT_MS = 10 * 365 * 86_400_000
 LEAST_BACKOFF_MS = 10
 SETTLE_S = 0.2
 """How long a service without a readiness check has to have run before its start is called a success."""
-TAIL_WINDOW = 1 << 20
-"""Bytes in which the last lines of a stream are looked for."""
-
-_CAUSES = {
-    "reset": (ServiceState.STOPPED, "the workspace was reset"),
-    "cancelled": (ServiceState.STOPPED, "its start was cancelled"),
-    "ended": (ServiceState.INTERRUPTED, "the workspace ended while it ran"),
-    "killed": (ServiceState.INTERRUPTED, "its supervisor was killed, or could not write down how it ended"),
-}
 
 
 def start(
@@ -83,7 +72,7 @@ def start(
     # What a Python program prints would stay in its buffer, and the log empty, for as long as a service lives.
     env = {"PYTHONUNBUFFERED": "1", **(env or {})}
     env = with_revealed(context, record, env, reveal)
-    request = exec_request(context, record, argv, cwd=cwd, env=env, background=not wait)
+    request = exec_request(context, record, argv, cwd=cwd, env=env, background=not wait, revealed=reveal)
     spec = _spec(request, readiness or Readiness(), restart or RestartPolicy())
     record, channel = connect(context, record)
     with channel, CommandFiles() as files:
@@ -155,7 +144,7 @@ def _meet(channel: Channel, command: CommandRecord, spec: service.Spec, wait: bo
         if kind == messages.FAILED:
             raise_failure(fields)
         if kind == service.REPORT:
-            info = _info(command, _report(fields))
+            info = info_of(command, report_of(fields))
             if info.state.over:
                 return info
             if info.state is ServiceState.READY or not wait:
@@ -215,13 +204,13 @@ def inspect(context: Context, record: WorkspaceRecord, command: CommandRecord, e
             break
         try:
             with Channel(socket_of(context, record), deadline_s=max(0.05, end - time.monotonic())) as channel:
-                return _info(command, _join(channel, command, end))
+                return info_of(command, _join(channel, command, end))
         except (CommandNotFound, CommandInterrupted, AgentUnresponsive):
             if time.monotonic() > end:
-                return _silent(command, ServiceState.UNKNOWN, "the workspace's agent does not answer")
+                return silent(command, ServiceState.UNKNOWN, "the workspace's agent does not answer")
         time.sleep(0.005)  # it is on its way in, or out
         record = context.store.find(record.id)
-    return _ended(command, _folder(context, record, command))
+    return ended(command, _folder(context, record, command))
 
 
 def _talk(
@@ -248,7 +237,7 @@ def _talk(
 
 def _join(channel: Channel, command: CommandRecord, end: float) -> service.Report:
     left = max(0.05, end - time.monotonic())
-    return _report(channel.call(messages.JOIN, [b"%d" % command.number], timeout_s=left, answer=messages.JOINED))
+    return report_of(channel.call(messages.JOIN, [b"%d" % command.number], timeout_s=left, answer=messages.JOINED))
 
 
 def stop(
@@ -270,7 +259,7 @@ def stop(
         def end(channel: Channel) -> None:
             channel.send(service.STOP, [b"%d" % round(grace_s * 1000)])
             while (message := channel.receive(grace_s + MARGIN_S)) is not None:
-                if message[0] == service.REPORT and _info(command, _report(message[1])).state.over:
+                if message[0] == service.REPORT and info_of(command, report_of(message[1])).state.over:
                     break
 
         _talk(context, record, command, cancellation, end)
@@ -303,107 +292,18 @@ def follow(
 
     cancellation.check()
     pass_on()
-    if command.outcome is None and held(folder):
 
-        def listen(channel: Channel) -> None:
-            channel.send(service.FOLLOW)
-            while (message := channel.receive(None)) is not None:
-                if message[0] == messages.OUTPUT:
-                    pass_on()
+    def listen(channel: Channel) -> None:
+        channel.send(service.FOLLOW)
+        while (message := channel.receive(None)) is not None:
+            if message[0] == messages.OUTPUT:
+                pass_on()
 
+    while command.outcome is None and held(folder):  # its worker lets go of who does not keep up: then we come back
         _talk(context, record, command, cancellation, listen)
+        pass_on()
     pass_on()
-
-
-def last_lines(folder: Path, name: str, count: int) -> int:
-    """The offset at which the last ``count`` lines of a stream begin, as far as TAIL_WINDOW reaches."""
-    try:
-        with open(folder / name, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = max(0, size - TAIL_WINDOW)
-            file.seek(start)
-            data = file.read(size - start)
-    except FileNotFoundError:
-        return 0
-    at = len(data) - data.endswith(b"\n")
-    for _ in range(count):
-        at = data.rfind(b"\n", 0, at)
-        if at < 0:
-            return start
-    return start + at + 1
 
 
 def _folder(context: Context, record: WorkspaceRecord, command: CommandRecord) -> Path:
     return context.paths.workspace(record.id).command(command.number)
-
-
-def _report(fields: list[bytes]) -> service.Report:
-    try:
-        return service.Report.parse(fields)
-    except ValueError as error:
-        raise ProtocolError(f"the workspace sent a malformed report: {error}") from error
-
-
-def _ended(command: CommandRecord, folder: Path) -> ServiceInfo:
-    """What the worker wrote down at the end, behind the exit record; else what is known without it."""
-    with contextlib.suppress(OSError, ValueError, frames.FrameError), open(folder / "exit", "rb") as file:
-        found = frames.Decoder().feed(file.read(4096))
-        if len(found) > 1 and found[1][0] == service.REPORT:
-            return _info(command, service.Report.parse(found[1][2]))
-    cause = command.outcome.cause if command.outcome else ""
-    state, reason = _CAUSES.get(cause, (ServiceState.INTERRUPTED, "nobody could write down how it ended"))
-    return _silent(command, state, reason)
-
-
-def _silent(command: CommandRecord, state: ServiceState, reason: str) -> ServiceInfo:
-    return ServiceInfo(
-        name=command.name or "",
-        number=command.number,
-        state=state,
-        reason=reason,
-        argv=command.argv,
-        cwd=command.cwd,
-        pid=None,
-        restarts=0,
-        exit_code=None,
-        signal=None,
-        started_at=command.started_at,
-        since=None,
-        ready_at=None,
-        isolation=command.isolation,
-    )
-
-
-def _info(command: CommandRecord, report: service.Report) -> ServiceInfo:
-    return ServiceInfo(
-        name=command.name or "",
-        number=command.number,
-        state=ServiceState(report.state.decode()),
-        reason=report.reason.decode("utf-8", "replace"),
-        argv=command.argv,
-        cwd=command.cwd,
-        pid=report.pid or None,
-        restarts=report.restarts,
-        exit_code=None if report.exit_code < 0 else report.exit_code,
-        signal=_signal_name(report.signal),
-        started_at=command.started_at,
-        since=_moment(report.since_ms),
-        ready_at=_moment(report.ready_ms),
-        isolation=command.isolation,
-    )
-
-
-def _signal_name(number: int) -> str | None:
-    if not number:
-        return None
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
-
-
-def _moment(milliseconds: int) -> str | None:
-    if not milliseconds:
-        return None
-    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

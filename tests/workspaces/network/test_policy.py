@@ -12,6 +12,13 @@ from hypothesis import strategies as st
 from sandlot.model.network import AllowEntry, Network, NetworkMode, PublishedPort, host_name
 from sandlot.workspaces.network.addresses import closed_because
 
+SPECIAL = [
+    ipaddress.ip_network(each)
+    for each in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+                 "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "fc00::/7", "fe80::/10", "ff00::/8", "2002::/16")
+]  # fmt: skip
+"""Where a chance address would hardly ever be."""
+
 
 @pytest.mark.parametrize(
     ("written", "meant"),
@@ -105,10 +112,20 @@ def test_public_addresses_are_open(address: str) -> None:
     assert closed_because(address) is None
 
 
-@given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
+DOCUMENTATION = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
+"""Not global, and open: nobody's private services are there, but the package mirrors of closed networks are."""
+
+
+@given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6), *(st.ip_addresses(network=each) for each in SPECIAL)))
 def test_what_python_knows_to_be_special_is_closed(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if not address.is_global or address.is_multicast:
+    documentation = any(address in network for network in DOCUMENTATION)
+    if (not address.is_global or address.is_multicast) and not documentation:
         assert closed_because(str(address)) is not None
+
+
+@pytest.mark.parametrize("address", ["192.0.2.200", "198.51.100.200", "203.0.113.200"])
+def test_the_documentation_networks_are_open_as_closed_machines_have_their_mirrors_there(address: str) -> None:
+    assert closed_because(address) is None
 
 
 @pytest.mark.parametrize(

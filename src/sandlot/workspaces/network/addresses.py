@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-__all__ = ["closed_because"]
+__all__ = ["closed_because", "closed_networks"]
 
 _CLOSED_V4 = tuple(
     (ipaddress.IPv4Network(network), what)
@@ -77,6 +77,11 @@ def closed_because(text: str, *, private: bool = False) -> str | None:
     else:
         what = next((what for network, what in _CLOSED_V6 if address in network), None)
     return what or ("an address of this machine" if _own(text, address.version) else None)
+
+
+def closed_networks() -> list[str]:
+    """What is closed of IPv4, for routes; a namespace's loopback is its own."""
+    return [str(network) for network, what in _CLOSED_V4 if what != "loopback"]
 
 
 def _own(text: str, version: int) -> bool:

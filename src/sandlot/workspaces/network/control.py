@@ -105,6 +105,11 @@ class Gateway:
         poller.register(self._control, select.POLLIN)
         data = self._control.recv(MESSAGE) if poller.poll(READY_S * 1000) else b"{}"
         answer: dict[str, Any] = json.loads(data or b"{}")
+        if answer.get("forbidden"):
+            raise PortTaken(
+                f"port {answer['taken']} of 127.0.0.1 can be had by root alone",
+                hint="name one from 1024 on, or let sandlot pick: --publish PORT",
+            )
         if "taken" in answer:
             raise PortTaken(f"port {answer['taken']} of 127.0.0.1 is taken already")
         if not answer or "error" in answer:

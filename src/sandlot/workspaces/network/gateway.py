@@ -75,7 +75,7 @@ class Gateway:
             self._say({"error": str(error)})
             return
         except _Taken as error:
-            self._say({"taken": error.port})
+            self._say({"taken": error.port, "forbidden": error.forbidden})
             return
         self._say({"ready": True})
         self._serve(pidfd)
@@ -111,9 +111,9 @@ class Gateway:
                 continue
             try:
                 listener = listen(wanted)
-            except PortTaken:
+            except PortTaken as error:
                 if each["fixed"]:
-                    raise _Taken(wanted) from None
+                    raise _Taken(wanted, error.forbidden) from None
                 listener = listen(0)
             self._add_port(listener, each["port"])
             found.append(listener.getsockname()[1])
@@ -239,9 +239,10 @@ def _proxy(plan: dict[str, Any]) -> Proxy:
 
 
 class _Taken(Exception):
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, forbidden: bool) -> None:
         super().__init__(port)
         self.port = port
+        self.forbidden = forbidden
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The ``open`` mode: a user-mode network (slirp4netns) in a workspace's namespace, with everything private closed first.
+"""The ``open`` mode: a user-mode network (slirp4netns) in a workspace's namespace, everything private closed first.
 
 slirp4netns and not pasta: code inside may bind a socket to the interface, and the kernel then takes every destination
 for a neighbour, whatever the routes say. slirp4netns answers for its own few addresses only, pasta for all there are.
@@ -19,12 +19,13 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 
 from sandlot import process
+from sandlot.workspaces.network.addresses import closed_networks
 
 __all__ = ["NAMESERVER", "TOOL", "OpenNetwork", "problem"]
 
 TOOL = "slirp4netns"
 NAMESERVER = "10.0.2.3"
-"""Where slirp4netns answers DNS inside; every workspace's resolv.conf says so, and there is a route in this mode only."""
+"""Where slirp4netns answers DNS inside; every resolv.conf says so, and there is a route in this mode only."""
 READY_S = 15.0
 _DEVICE = "/dev/net/tun"
 CLOSE_S = 2.0
@@ -32,12 +33,6 @@ _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _NEWROUTE, _REQUEST_ACK_CREATE = 24, 0x405  # rtnetlink(7)
 _PROHIBIT, _MAIN, _STATIC, _UNIVERSE, _DESTINATION = 8, 254, 4, 0, 1
-_CLOSED = (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4",
-    "240.0.0.0/4",
-)  # fmt: skip
-"""As in addresses.py, as routes; loopback is the namespace's own. There is no IPv6 at all."""
 
 
 def problem() -> tuple[str, str] | None:
@@ -103,7 +98,7 @@ class OpenNetwork:
 
 def _in_namespace(owner: int, network: int) -> None:
     """Close what is private in a child that has joined the namespace with all capabilities over it."""
-    closed = [*_CLOSED, *_own_addresses()]
+    closed = [*closed_networks(), *_own_addresses()]
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:

@@ -19,7 +19,11 @@ MakeSocket = Callable[[socket.AddressFamily], socket.socket]
 
 
 class PortTaken(Exception):
-    """Somebody else listens on the host's port."""
+    """Somebody else listens on the host's port, or (``forbidden``) only root may."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.forbidden = error.errno == errno.EACCES
 
 
 def listen(host_port: int) -> socket.socket:
@@ -32,7 +36,7 @@ def listen(host_port: int) -> socket.socket:
     except OSError as error:
         made.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise PortTaken(error.strerror) from error
+            raise PortTaken(error) from error
         raise
     return made
 

@@ -10,7 +10,6 @@ import html
 import os
 import re
 import shutil
-import urllib.request
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -96,6 +95,8 @@ def _file_hosts(index: str) -> Iterable[str]:
 
     The page is a list of links (PEP 503). When it cannot be had the index alone is allowed, and a denial says the rest.
     """
+    import urllib.request  # only here, and it is large
+
     url = f"{index.rstrip('/')}/{PROBE_PROJECT}/"
     if not url.startswith(("http://", "https://")):
         return

@@ -1,4 +1,4 @@
-"""Who serves a workspace's network: a gateway on the host, or, where there is none to be had, the agent that refuses."""
+"""Who serves a workspace's network: a gateway on the host, or, where nothing may be reached, the agent that refuses."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ def starting(context: Context, record: WorkspaceRecord) -> Iterator[Serving]:
         return
     from sandlot.workspaces.network import control
 
+    if record.network.mode is not NetworkMode.OFF:
+        from sandlot.workspaces.secrets.trust import show_host_bundle
+
+        show_host_bundle(context.paths.workspace(record.id), record)
     with control.starting(context, record) as gateway:
         yield Serving(context, gateway)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-__all__ = ["LEAF_LIFE", "Authority", "host_bundle"]
+__all__ = ["LEAF_LIFE", "Authority"]
 
 LIFE = timedelta(days=180)
 RENEW_BEFORE = timedelta(days=90)
@@ -27,10 +27,6 @@ RENEW_BEFORE = timedelta(days=90)
 LEAF_LIFE = timedelta(days=2)
 PAST = timedelta(days=1)
 """Clocks differ."""
-_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)  # fmt: skip
 
 
 class Authority:
@@ -176,15 +172,3 @@ def _general(host: str, *, net: bool = False) -> x509.GeneralName:
     except ValueError:
         return x509.DNSName(host)
     return x509.IPAddress(ipaddress.ip_network(address) if net else address)
-
-
-def host_bundle() -> bytes:
-    """The authorities that the host trusts, as PEM; nothing where it keeps none that could be found."""
-    named = ssl.get_default_verify_paths()
-    for path in dict.fromkeys([named.cafile, named.openssl_cafile, *_BUNDLES]):
-        try:
-            with open(path or "", "rb") as file:
-                return file.read().rstrip(b"\n") + b"\n"
-        except OSError:
-            continue
-    return b""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from sandlot.errors import SandlotError
+from sandlot.guest import protect
 from sandlot.paths import Paths, WorkspacePaths
 from sandlot.workspaces.network.interception import Headers
 from sandlot.workspaces.redaction import Masking, Redactor
@@ -41,10 +42,13 @@ Target = tuple[str, str, int]
 
 
 def load(paths: Paths, workspace_id: str) -> SecretsInterceptor:
-    """The interceptor of a workspace, for the process that holds its secrets from now on: that leaves no core dump."""
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    """The interceptor of a workspace, for the process that holds its secrets from now on.
+
+    That leaves no core dump, neither as a file nor to a crash handler, and is not inspected by others of its user.
+    """
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    protect.forbid_inspection()
     return SecretsInterceptor(paths.workspace(workspace_id))
 
 
@@ -73,11 +77,10 @@ class SecretsInterceptor:
         path, mark, query = target.partition(b"?")
         for placeholder, value in bound:
             query = query.replace(placeholder, quote(value, safe="").encode())
-        changed = [(name, _value(name, value, bound)) for name, value in headers]
-        if changed == headers and path + mark + query == target:
-            return target, headers
-        # An answer may repeat the request: it has to be readable, or its copy of the value could not be blanked out.
-        return path + mark + query, [(name, value) for name, value in changed if name != b"accept-encoding"]
+        # An answer may repeat this request or an earlier one: it has to be readable, or the value could not be found.
+        return path + mark + query, [
+            (name, _value(name, value, bound)) for name, value in headers if name != b"accept-encoding"
+        ]
 
     def redact_response(self, scheme: str, host: str, port: int, headers: Headers) -> tuple[Headers, Masking | None]:
         """Answer headers without values, and what the body has to pass through, if anything.

@@ -66,6 +66,10 @@ def checked(name: str, value: str, hosts: Iterable[str]) -> Given:
             f"the value of {name} holds a control character, such as a line break",
             hint="only a single line can go into a request",
         )
+    if value != value.strip():
+        raise UsageError(
+            f"the value of {name} begins or ends with a blank", hint="no header can carry that; cut it off"
+        )
     if len(value) < LEAST or len(value.encode("utf-8", "surrogatepass")) > MOST:
         raise UsageError(f"the value of {name} must have {LEAST} characters at least and {MOST} bytes at most")
     return Given(name, tuple(bound), value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,8 +40,7 @@ class Vault:
 def load(own: WorkspacePaths) -> Vault:
     """What is kept; nothing, when there is no file. Raises StateCorrupt."""
     try:
-        with open(own.secrets, encoding="utf-8") as file:
-            data = json.load(file)
+        data = json.loads(_read(own.secrets))
         secrets = {
             each["name"]: Kept(SecretBinding(each["name"], tuple(each["hosts"]), each["placeholder"]), each["value"])
             for each in data["secrets"]
@@ -54,6 +54,18 @@ def load(own: WorkspacePaths) -> Vault:
         raise StateCorrupt(
             f"the secrets in {own.secrets} are damaged", hint="remove that file, then set the secrets again"
         ) from None
+
+
+def _read(path: Path) -> bytes:
+    """The file, of which nobody else can read or has made anything. Raises OSError, StateCorrupt."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or (found.st_uid != os.geteuid() and os.geteuid() != 0):
+            raise StateCorrupt(f"{path} is not a file of yours", hint="remove it, then set the secrets again")
+        if found.st_mode & 0o077:  # a backup or a careless chmod has opened it
+            os.fchmod(descriptor, 0o600)
+        return file.read()
 
 
 def save(own: WorkspacePaths, vault: Vault) -> None:
