@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
+from sandlot import Secret
 from sandlot.cli.attach import detach_bytes
 from sandlot.errors import UsageError
 from sandlot.sdk import Sandlot, Workspace
 from tests.conftest import Cli, clean_environment
-from tests.workspaces.conftest import kill_agent, wait_until
+from tests.workspaces.conftest import folder_of, kill_agent, wait_until
 
 DEADLINE_S = 60.0
 DETACH = b"\x1dd"
@@ -253,6 +254,47 @@ def test_the_end_of_the_workspace_is_told_and_the_terminal_restored(named: Works
     assert (b"was deleted" if how == "delete" else b"ended with its workspace") in person.seen
     assert b"hint: " in person.seen
     assert b"\x1b[?2004l" in person.seen  # what the program had switched on
+
+
+def test_an_error_of_our_own_is_told_and_the_terminal_restored(named: Workspace, sit: Sit) -> None:
+    person = sit("workspace", "shell", "w")
+    person.see(b"$ ")
+    transcript = folder_of(named) / "commands" / str(named.shells.list()[0].number) / "ring"
+    transcript.unlink()
+    transcript.write_bytes(b"...")
+    person.type(b"\r")
+    assert person.end() == 125
+    assert b"error: the transcript of the shell is damaged" in person.seen
+
+
+def test_reading_shows_no_escape_code_to_a_persons_terminal(named: Workspace, sit: Sit) -> None:
+    script = r"printf 'a\033]52;c;ZXZpbA==\007b\033[5n\033Pq\033\\\\c\302\2335n\ne'"
+    shell = named.shells.open(["sh", "-c", script])
+    wait_until(lambda: not shell.read().running, "it has not ended")
+    assert "\x1b]52" in shell.read().text
+    for words in ((), ("--plain",), ("--cursor", "0")):
+        person = sit("workspace", "shell", "read", "w", "shell-1", *words)
+        assert person.end() == 0
+        assert b"has ended" in person.seen
+        assert not {0x1B, 0x07} & set(person.seen)
+        assert b"\xc2\x9b" not in person.seen
+
+
+def test_a_value_that_was_printed_is_not_shown_to_whoever_attaches(sandlot: Sandlot, sit: Sit) -> None:
+    value = "value-0123456789"
+    named = sandlot.create(name="w", secrets={"API_KEY": Secret(value=value, hosts=())})
+    named.exec("echo $API_KEY > leak.txt", reveal=["API_KEY"])
+    person = sit("workspace", "shell", "w", "--", "sh")
+    person.see(b"$ ")
+    for _ in range(2):
+        person.type(b"cat leak.txt; echo do''ne\r")
+        assert b"*" * len(value) in person.see(b"done\r\n")
+        person.type(DETACH)
+        person.see(b"detached")
+        assert person.end() == 0
+        person = sit("workspace", "shell", "attach", "w")
+        assert b"*" * len(value) in person.see(b"done\r\n")
+    assert value.encode() not in person.seen
 
 
 def test_a_program_on_the_alternate_screen_is_left_behind(named: Workspace, sit: Sit) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandlot.errors import ProtocolError, StateUnwritable
-from sandlot.guest.shell import Transcript
+from sandlot.guest.transcript import Transcript
 from sandlot.wire import frames, messages
 from sandlot.wire import shell as wire
 from sandlot.workspaces import ring, screen

@@ -14,7 +14,7 @@ import pytest
 
 from sandlot.workspaces.network.open_network import problem
 from tests.security.conftest import Attacker
-from tests.workspaces.network.world import CLOSED, PORT, PUBLIC, world
+from tests.workspaces.network.world import CLOSED, GROUP, PORT, PUBLIC, world
 
 
 def test_nothing_of_the_host_or_the_network_is_reachable(attacker: Attacker, host_folder: Path) -> None:
@@ -108,16 +108,19 @@ def test_an_open_network_leads_to_what_is_public_and_to_nothing_else(attacker: A
     with world() as around:
         with around.joined():
             # The forbidden ones are there: the host itself reaches them.
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+                made.settimeout(20)
+                made.sendto(b"hello", (GROUP, PORT))
+                assert made.recv(100)
             for address in (*CLOSED, "127.0.0.1", "192.168.77.2"):
                 with socket.create_connection((address, PORT), timeout=20) as made:
                     made.sendall(b"hello")
                     assert made.recv(100)
             before, before_host = around.seen, around.seen_by_host
-            assert {f"tcp {address}" for address in CLOSED} <= before
-            around.internet_log.write_text("ready\n")
-            around.host_log.write_text("ready\n")
+            assert {f"udp {GROUP}", *(f"tcp {address}" for address in CLOSED)} <= before
+            around.forget()
             closed = [*CLOSED, "192.168.77.2", "203.0.113.99", "127.0.0.1"]
-            report = attacker("open", f"{PUBLIC}:{PORT}", *closed, create={"network": "open"})
+            report = attacker("open", f"{PUBLIC}:{PORT}", GROUP, *closed, create={"network": "open"})
         assert before_host == {"tcp 127.0.0.1", "tcp 192.168.77.2"}
         assert report["works"] == {"tcp": True, "udp": True, "proxy": True}
         assert report["reached"] == []

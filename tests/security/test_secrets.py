@@ -40,10 +40,17 @@ def test_the_value_reaches_the_bound_host_alone_and_is_found_nowhere_else(report
     heard = report["heard"]
     for name in ("secure", "plain"):
         asked = {each["request"]: each for each in heard[name]}
-        assert asked["/curl"] == {"request": "/curl", "carried": 2, "basic": True, "placeholder": False}
+        assert asked["/curl"]["carried"] == 2
+        assert asked["/curl"]["basic"]
+        assert not asked["/curl"]["placeholder"]
         assert asked["/python"]["carried"] == 1
         assert asked["/away"]["carried"] == 2
         assert "/forged" not in asked
+        assert (asked["/stolen"]["carried"], asked["/stolen"]["placeholder"]) == (0, True)
+        assert asked["/stolen"]["other"], "the other workspace's own secret was not put in"
+    asked = {each["request"]: each for each in heard["plain"]}
+    assert (asked["/lookalike"]["carried"], asked["/lookalike"]["placeholder"]) == (0, True)
+    assert (asked["/body"]["carried"], asked["/body"]["placeholder"]) == (1, True)  # in its header, not in its body
     for name in ("secure_other", "plain_other"):
         asked = {each["request"]: each for each in heard[name]}
         assert asked["/arrived"]["placeholder"], "the redirect was not followed"
@@ -54,8 +61,13 @@ def test_the_value_reaches_the_bound_host_alone_and_is_found_nowhere_else(report
     assert report["told a placeholder"], "looked in the wrong place"
     assert not report["repeated"]
     assert report["found inside"] == "[]"
-    assert report["shown by processes"] == []
-    assert report["cores"] == ["0", "0", "0"]
+    shown = report["shown by processes"]  # the one command that was given it, whoever may look into that
+    assert [each for each in shown if "sleep" not in each] == []
+    assert report["gateway"][0] == "core 0 0"
+    if not report["root"]:  # nothing is closed to root
+        assert report["gateway"] == ["core 0 0"]
+    assert report["files meanwhile"] == [f"workspaces/{report['ids'][0]}/secrets.json"]
+    assert report["cores"] == ["1", "1", "0"]
     assert sorted(report["files"]) == sorted(f"workspaces/{each}/secrets.json" for each in report["ids"])
     assert report["files afterwards"] == []
 

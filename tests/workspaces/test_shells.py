@@ -260,7 +260,10 @@ def test_the_end_of_the_workspace_is_the_end_of_its_shells_and_not_of_their_reco
     ask(shell, "echo before-''the-end", "before-the-end")
     stubborn = workspace.shells.open(["sh", "-c", "trap '' HUP TERM; echo deaf; while :; do sleep 0.05; done"])
     ask(stubborn, "", "deaf", cursor=0)
-    {"stop": workspace.stop, "reset": workspace.reset, "kill": lambda: kill_agent(workspace)}[how]()
+    ends: dict[str, Callable[[], object]] = {
+        "stop": workspace.stop, "reset": workspace.reset, "kill": lambda: kill_agent(workspace),
+    }  # fmt: skip
+    ends[how]()
     assert [each.running for each in workspace.shells.list()] == [False, False]
     assert workspace.shells.list()[0].state == "interrupted"
     assert workspace.shells.list()[1].state == ("signaled" if how == "stop" else "interrupted")
@@ -270,6 +273,27 @@ def test_the_end_of_the_workspace_is_the_end_of_its_shells_and_not_of_their_reco
         shell.write("x")
     fresh = workspace.shells.open()
     assert (fresh.name, running(workspace)) == ("shell-3", True)
+
+
+def test_twenty_shells_at_once_each_answer_for_themselves(workspace: Workspace) -> None:
+    answers: dict[int, str] = {}
+
+    def use(number: int) -> None:
+        shell = workspace.shells.open(["sh"], name=f"work{number}")
+        ask(shell, f"mine={number}; cd /tmp; seq 20000 | tail -n 1", "20000")
+        text = ask(shell, "echo is-''$mine-$((mine * mine))-in-$PWD", "-in-")
+        answers[number] = re.findall(r"is-(\S+)", text)[-1]
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {number: f"{number}-{number**2}-in-/tmp" for number in range(20)}
+    assert len(workspace.shells.list(running=True)) == 20
+    for shell in workspace.shells.list():
+        workspace.shells.get(shell.name).close()
+    assert children(workspace) == []
 
 
 def test_only_so_many_are_open(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["print_hit", "rows"]
 
 _SIZES = ("memory", "disk", "tmp")
-_OPTIONS = {"duration": "max-duration"}
+_OPTIONS = {"duration": "max-duration", "open_files": "open-files"}
 
 
 def rows(limits: Any) -> list[tuple[str, str]]:
@@ -41,8 +41,6 @@ def print_hit(outcome: Any) -> None:
     if outcome.limit is None:
         return
     option = _OPTIONS.get(outcome.limit, outcome.limit)
-    if outcome.state == "killed":
-        print(f"sandlot: limit reached: {outcome.limit}; the command was ended", file=sys.stderr)
-    else:
-        print(f"sandlot: limit reached: {outcome.limit}; the command ran into it", file=sys.stderr)
-    print(f"hint: a new workspace can have more (--{option}); workspace status shows the limits", file=sys.stderr)
+    how = "the command was ended" if outcome.state == "killed" else "the command ran into it"
+    print(f"sandlot: limit reached: {outcome.limit.replace('_', ' ')}; {how}", file=sys.stderr)
+    print(f"hint: sandlot workspace stop ID, then sandlot workspace update ID --{option} MORE", file=sys.stderr)

@@ -14,6 +14,8 @@ NICE = 10
 MOST_LINKS = 100_000
 """Hard-linked files that are remembered, so that each counts once."""
 MOST_DESCRIPTORS = 500_000
+IN_MEMORY = (*(os.fsencode(path) + b"/" for path in TMPFS), b"/memfd:", b"/SYSV", b"/dev/zero")
+"""How the names of mapped files begin that are memory, and counted as such."""
 
 
 class Moved(Exception):
@@ -55,7 +57,7 @@ def start(roots: "list[int]", most_bytes: int, most_inodes: int, ours: "set[int]
         try:
             os.nice(NICE)
             found = _measure(roots, most_bytes, most_inodes, ours)
-            os.write(write, b"%d %d %d %d %d %d" % (*found, time.process_time_ns() // 1000))
+            os.write(write, b"%d %d %d %d %d %d %d" % (*found, time.process_time_ns() // 1000))
         finally:
             os._exit(0)
     os.close(write)
@@ -64,8 +66,8 @@ def start(roots: "list[int]", most_bytes: int, most_inodes: int, ours: "set[int]
 
 
 def _measure(roots: "list[int]", most_bytes: int, most_inodes: int, ours: "set[int]") -> "tuple[int, ...]":
-    """(bytes on disk, inodes, closed folders, bytes in nameless memory files, processes that hide what is open)."""
-    on_disk, memory, hidden = nameless(ours)
+    """(bytes on disk, inodes, closed folders, bytes in nameless memory files, what hides open files, bytes mapped)."""
+    on_disk, memory, hidden, mapped = nameless(ours)
     counter = Counter()
     counter.bytes = on_disk
     for root in roots:
@@ -73,7 +75,7 @@ def _measure(roots: "list[int]", most_bytes: int, most_inodes: int, ours: "set[i
             walk(root, counter, most_bytes, most_inodes)
         except (OSError, Moved):
             continue
-    return counter.bytes, counter.inodes, counter.closed, memory, hidden
+    return counter.bytes, counter.inodes, counter.closed, memory, hidden, mapped
 
 
 def walk(root: int, counter: Counter, most_bytes: int, most_inodes: int) -> None:
@@ -127,17 +129,23 @@ def _folders(counter: Counter) -> "list[str]":
     return found
 
 
-def nameless(ours: "set[int]") -> "tuple[int, int, int]":
-    """(bytes on disk, bytes in memory) of open files that have no name any more, and how many processes hide theirs."""
+def nameless(ours: "set[int]") -> "tuple[int, int, int, int]":
+    """(bytes on disk, bytes in memory, hidden, mapped) of files in use that have no name any more.
+
+    ``hidden`` counts the processes that do not let anybody see what they have open, and the sockets that carry open
+    files; ``mapped`` the bytes of files on disk that are mapped, which may be open nowhere.
+    """
     devices = set()
     for path in TMPFS:
         devices.add(os.stat(path).st_dev)
     seen: set[tuple[int, int]] = set()
+    mappings: dict[bytes, int] = {}
     disk = memory = hidden = 0
     left = MOST_DESCRIPTORS
     for pid in _others(ours):
         try:
             names = os.listdir("/proc/%s/fd" % pid)
+            _mapped(pid, mappings)
         except PermissionError:
             hidden += 1
             continue
@@ -146,10 +154,12 @@ def nameless(ours: "set[int]") -> "tuple[int, int, int]":
         for name in names:
             left -= 1
             if left < 0:
-                return disk, memory, hidden + 1
+                return disk, memory, hidden + 1, sum(mappings.values())
             try:
                 path = "/proc/%s/fd/%s" % (pid, name)
                 info = os.stat(path)
+                if stat.S_ISSOCK(info.st_mode):
+                    hidden += _carries("/proc/%s/fdinfo/%s" % (pid, name))
                 if info.st_nlink or not stat.S_ISREG(info.st_mode) or info.st_dev in devices:
                     continue
                 if (info.st_dev, info.st_ino) in seen:
@@ -161,7 +171,29 @@ def nameless(ours: "set[int]") -> "tuple[int, int, int]":
                     disk += info.st_blocks * 512
             except OSError:
                 continue
-    return disk, memory, hidden
+    return disk, memory, hidden, sum(mappings.values())
+
+
+def _mapped(pid: str, mappings: "dict[bytes, int]") -> None:
+    """Add the deleted files on disk that a process has mapped: how far into each."""
+    with open("/proc/%s/maps" % pid, "rb") as file:
+        for line in file:
+            if not line.endswith(b" (deleted)\n"):
+                continue
+            place, _, offset, device, inode, name = line.split(None, 5)
+            if name.startswith(IN_MEMORY):
+                continue
+            start, end = place.split(b"-")
+            key = device + b" " + inode
+            mappings[key] = max(mappings.get(key, 0), int(offset, 16) + int(end, 16) - int(start, 16))
+
+
+def _carries(path: str) -> bool:
+    """Whether a socket has open files in its queue, that no process has (they count as open nowhere)."""
+    with open(path, "rb", buffering=0) as file:
+        text = file.read(4096)
+    at = text.find(b"scm_fds:")
+    return at >= 0 and text[at + 8 :].split(None, 1)[0] != b"0"
 
 
 def _others(ours: "set[int]") -> "Iterator[str]":

@@ -14,8 +14,10 @@ import termios
 import time
 
 from sandlot.guest import channel, protect, tree
+from sandlot.guest.shell_client import Client
 from sandlot.guest.signals import signal
 from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S, program
+from sandlot.guest.transcript import Transcript
 from sandlot.wire import frames, messages
 from sandlot.wire import shell as wire
 
@@ -32,67 +34,6 @@ MISTAKES = (
 LIVELY_S = 1.0
 """How often, at most, the agent is told that the shell is in use."""
 LAST_WORD_S = 1.0
-
-
-class Transcript:
-    """The ring in the host's file; see wire/shell.py."""
-
-    def __init__(self, file: int, rows: int, columns: int) -> None:
-        self.file = file
-        self.total = 0
-        self.rows = rows
-        self.columns = columns
-        self.head()
-
-    def head(self) -> None:
-        """Write down how far it goes. A file system that fails loses output, never the shell."""
-        try:
-            os.pwrite(self.file, wire.HEADER.pack(wire.CAPACITY, self.total, self.rows, self.columns), 0)
-        except OSError:
-            pass
-
-    def add(self, data: bytes) -> None:
-        """Append at most BATCH bytes."""
-        at = self.total % wire.CAPACITY
-        first = data[: wire.CAPACITY - at]
-        try:
-            os.pwrite(self.file, first, wire.DATA + at)
-            if len(first) < len(data):
-                os.pwrite(self.file, data[len(first) :], wire.DATA)
-        except OSError:
-            pass  # see head
-        self.total += len(data)
-        self.head()
-
-    def finish(self) -> None:
-        """Give back what a short one did not use."""
-        try:
-            os.ftruncate(self.file, wire.DATA + min(self.total, wire.CAPACITY))
-        except OSError:
-            pass
-        os.close(self.file)
-
-
-class Client:
-    """Somebody outside who talks to the shell."""
-
-    def __init__(self, connection: "_socket.socket", request: int) -> None:
-        self.connection = connection
-        self.request = request
-        self.decoder = frames.Decoder()
-        self.said = 0
-        self.stuck = False
-
-    def send(self, kind: int, fields: "list[bytes]") -> bool:
-        """Whether it was taken, whole. Raises OSError when the client is gone, or took a part only."""
-        data = frames.encode(kind, self.request, fields)
-        try:
-            if self.connection.send(data, _socket.MSG_DONTWAIT) != len(data):
-                raise OSError(errno.EPIPE, "a frame was cut")
-        except BlockingIOError:
-            self.stuck = True
-            return False
-        return True
 
 
 class Shell:
@@ -310,6 +251,9 @@ class Shell:
             self._close()
         elif data[:1] == b"K":
             tree.send([self.pid], int(data[1:]))
+        elif data[:1] == b"X":
+            self.reason = self.reason or "limit:" + data[1:].decode()
+            tree.kill_all(os.getpid())
 
     def _join(self, connection: "_socket.socket", request: int) -> None:
         client = Client(connection, request)

@@ -8,6 +8,11 @@ import os
 import time
 
 from sandlot.guest import measure
+from sandlot.guest.signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandlot.guest import usage
 
 FLOOR_SHARE = 100
 """Below one part in so many of the disk free, or FLOOR if that is less, a workspace may not grow."""
@@ -18,11 +23,16 @@ FILL_RATE = 1 << 30
 INODE_RATE = 200_000
 PERIOD_S = 10.0
 """The shortest time between measurements that nothing asked for: others may free what we take."""
+STIRRED_S = 1.0
+"""The same while something works in the kernel, as who writes does, and could fill the room there is in PERIOD_S."""
 LONGEST_PERIOD_S = 300.0
 COST_SHARE = 20
 WAIT_S = 0.03
 """Between looks whether a measurement is ready."""
 UNLIMITED = 1 << 62
+LATE_S = 2.0
+"""A measurement that takes longer is looked at: whether it works, or whether somebody inside keeps it from working."""
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class StorageWatch:
@@ -47,10 +57,17 @@ class StorageWatch:
         self.settle = False
         self.due = False
         self.job: tuple[int, int] | None = None
+        self.job_began = 0.0
         self.wanted = False
         self.next_job = 0.0
         self.periodic = 0.0
+        self.stirred = 0.0
+        self.effort = 0
+        """Time that what runs has spent in the kernel; set by who looks."""
+        self.effort_measured = 0
         self.result_of_memory: int | None = None
+        self.blind = False
+        """Whether something can be open of which the last measurement knows nothing."""
         self.before = (0, 0)
 
     def hopeless(self) -> bool:
@@ -60,6 +77,15 @@ class StorageWatch:
     def pids(self) -> "set[int]":
         """The measuring process."""
         return {self.job[0]} if self.job else set()
+
+    def guard(self, processes: "dict[int, usage.Process]") -> None:
+        """End a measurement that somebody stopped or starves: it has the uid of what it measures."""
+        job = processes.get(self.job[0]) if self.job is not None else None
+        if job is None or job.parent != 1:
+            return
+        age = time.monotonic() - self.job_began
+        if job.state in b"Tt" or (age > LATE_S and job.time < age * TICKS / 20):
+            os.kill(job.pid, signal.SIGKILL)
 
     def busy(self) -> bool:
         """Whether a measurement is under way, or needed to know what the last command has left."""
@@ -99,6 +125,8 @@ class StorageWatch:
                 self._collect((0, 0))
             return "", LONGEST_PERIOD_S
         free = _free()
+        # What others free must not pay for what is written here; if it was freed here, one measurement says so.
+        self.free = max(self.free[0], free[0]), max(self.free[1], free[1])
         word = self._collect(free) or self._tmp()
         if word:
             return word, 0.0
@@ -111,7 +139,10 @@ class StorageWatch:
             if self.job is None and now >= self.next_job:
                 self._start(ours)
             return "", 0.05
-        return "", min((bytes_left - used[0] - gone[0]) / FILL_RATE, (inodes_left - used[1] - gone[1]) / INODE_RATE)
+        pause = min((bytes_left - used[0] - gone[0]) / FILL_RATE, (inodes_left - used[1] - gone[1]) / INODE_RATE)
+        if self.effort != self.effort_measured and pause < PERIOD_S:
+            self.periodic = min(self.periodic, self.stirred)
+        return "", pause
 
     def _room(self, free: "tuple[int, int]") -> "tuple[int, int]":
         """(bytes, inodes) that may be in use."""
@@ -126,7 +157,9 @@ class StorageWatch:
 
     def _start(self, ours: "set[int]") -> None:
         self.wanted = False
+        self.effort_measured = self.effort
         self.before = _free()
+        self.job_began = time.monotonic()
         self.job = measure.start(self.roots, 4 * self.disk, 4 * self.inodes, ours)
         self.next_job = time.monotonic() + 0.1  # again soon when there was no room for a process
 
@@ -143,17 +176,24 @@ class StorageWatch:
         now = time.monotonic()
         self.next_job = now + 0.1
         try:
-            size, inodes, closed, memory, hidden, cost = (int(each) for each in data.split())
+            size, inodes, closed, memory, hidden, mapped, cost = (int(each) for each in data.split())
         except ValueError:
-            return ""  # it was ended before it had finished
+            # It was ended before it had finished, and by whom if not by those it was to measure?
+            (size, inodes), closed, memory, hidden, mapped, cost = self.used or (0, 0), 1, 0, 1, 0, 0
+            self.used = size, inodes
         self.next_job = now + COST_SHARE * cost / 1e6
         self.periodic = now + max(PERIOD_S, 50 * cost / 1e6)
-        self.result_of_memory = memory
+        self.stirred = now + max(STIRRED_S, 50 * cost / 1e6)
+        self.result_of_memory, self.blind = memory, bool(hidden)
         floored = free[0] < self._floor()
-        if self.used is not None and (closed or (hidden and floored)):
-            # Somebody does not let us look: what is gone from the file system counts as theirs.
-            size = max(size, self.used[0] + max(0, self.free[0] - self.before[0]))
-            inodes = max(inodes, self.used[1] + max(0, self.free[1] - self.before[1]))
+        if self.used is not None:
+            unseen = max(0, self.used[0] + max(0, self.free[0] - self.before[0]) - size)
+            if closed or (hidden and floored):
+                # Somebody does not let us look: what is gone from the file system counts as theirs.
+                size += unseen
+                inodes = max(inodes, self.used[1] + max(0, self.free[1] - self.before[1]))
+            else:  # a mapping tells how long its file is, not how much of that is on the disk
+                size += min(unseen, mapped)
         self.used, self.free = (size, inodes), self.before
         return self._verdict(size, inodes, floored)
 

@@ -87,6 +87,15 @@ class Stream:
             self.tail = (self.tail + data[kept:])[-TAIL:]
         self.total += len(data)
 
+    def last(self, size: int) -> bytes:
+        """The last bytes that were drained."""
+        if self.tail:
+            return self.tail[-size:]
+        try:
+            return os.pread(self.target, size, max(0, self.total - size))
+        except OSError:
+            return b""
+
     def finish(self) -> None:
         """The command has closed its end."""
         if self.open:

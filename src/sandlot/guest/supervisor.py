@@ -16,6 +16,8 @@ TERM_GRACE_S = 1.0
 """How long a tree may take to end after SIGTERM before it is killed."""
 KILL_WAIT_S = 5.0
 OUTPUT_EVERY_S = 0.02
+LAST_WORDS = 4096
+"""Bytes of stderr in which a command that failed may have said what it ran out of."""
 SEND_WAIT_S = 5.0
 IGNORED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT})
 """What a supervisor ignores: it has the uid of the command, whose `kill -TERM -1` must not end its supervision."""
@@ -73,6 +75,7 @@ class Supervisor:
         for stream in self.streams:
             stream.drain(budget=1 << 30 if ended_by_us else 256)
             stream.save_tail()
+        self.reason = self.reason or self.hits.reason_said(status, self.streams[1].last(LAST_WORDS))
         exited = messages.Exited(
             exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,

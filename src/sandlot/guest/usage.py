@@ -20,7 +20,7 @@ LEFTOVERS = 0
 class Process:
     """A line of the process table."""
 
-    __slots__ = ("parent", "pid", "rss", "start", "state", "system", "threads")
+    __slots__ = ("parent", "pid", "rss", "start", "state", "system", "threads", "time")
 
     def __init__(self, pid: int, text: bytes) -> None:
         fields = text[text.rindex(b")") + 2 :].split(None, 22)
@@ -28,6 +28,7 @@ class Process:
         self.state = fields[0]
         self.parent = int(fields[1])
         self.system = int(fields[12])  # ticks in the kernel: where whoever fills a file system spends its time
+        self.time = self.system + int(fields[11])
         self.threads = int(fields[17])
         self.start = int(fields[19])
         self.rss = int(fields[21]) * PAGE

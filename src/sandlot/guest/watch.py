@@ -4,6 +4,7 @@ An idle workspace costs nothing: nobody looks when nothing runs. The agent does 
 take long, measuring trees, is done by a process of its own (see measure.py).
 """
 
+import errno
 import os
 import time
 
@@ -34,10 +35,13 @@ QUIET_S = 0.25
 MEMORY_RATE = 2 << 30
 """Bytes a second that a program may be expected to take at most."""
 PROCESS_RATE = 4000
+REFUSED_S = 0.1
+"""The shortest pause when the kernel stops a fork bomb, and it only remains to be told and ended."""
 COST_SHARE = 10
 """Looking takes at most one part in so many of a processor."""
 HOLD_S = 0.3
 """How long what was told to end may take before it is ended from here, and before anything else is blamed."""
+TOO_MANY = os.strerror(errno.EMFILE).encode()
 PERSISTENT = 32 << 20
 """Bytes for programs when files in memory alone fill the limit: enough to remove them."""
 
@@ -67,7 +71,10 @@ class Watch:
         limits = Limits(text)
         self.memory = limits.get("memory")
         self.processes = limits.get("processes")
+        self.refused = bool(limits.get("refused"))
+        """Whether the kernel refuses processes beyond the limit."""
         Hits.events = Events(limits.get("oom"), limits.get("forks"))
+        Hits.files = bool(limits.get("files"))
         self.storage = StorageWatch(limits.values)
         self.files = limits.get("files")
         self.at = 0.0
@@ -114,6 +121,7 @@ class Watch:
         if not groups and not roots and not self._settle(ours):
             return
         self.told = {root: since for root, since in self.told.items() if root in groups}
+        self.storage.guard(processes)
         pause, found = self._judge(groups, ours)
         if found is not None and self._end(found[0], found[1], commands, ours):
             pause = SHORTEST_S
@@ -142,12 +150,13 @@ class Watch:
             count = sum(each.threads for group in groups.values() for each in group)
             if count > self.processes:
                 return SHORTEST_S, ("processes", _most(groups, lambda each: each.threads))
-            pauses.append((self.processes - count) / PROCESS_RATE)
+            pauses.append(max((self.processes - count) / PROCESS_RATE, REFUSED_S if self.refused else 0.0))
         if self.memory and groups:
             used, lasting = self._memory_used(groups, ours)
             if used > max(self.memory, lasting + PERSISTENT):
                 return SHORTEST_S, ("memory", self._memory_culprit(groups, lasting))
             pauses.append(min(QUIET_S, (self.memory - used) / MEMORY_RATE))
+        self.storage.effort = sum(each.system for group in groups.values() for each in group)
         word, pause = self.storage.look(ours)
         pauses.append(pause)
         return min(pauses), (word, self._busiest(groups)) if word and groups else None
@@ -159,9 +168,11 @@ class Watch:
             counted = usage.counted(self.stat)
             if counted:
                 return counted, lasting
+        grown = usage.shared_on_host() - lasting - self.shared_base
         if self.storage.result_of_memory is not None:
             self.nameless, self.storage.result_of_memory = self.storage.result_of_memory, None
-        grown = usage.shared_on_host() - lasting - self.shared_base
+            if self.storage.blind:  # who hides files has to take the blame for what the whole machine uses more
+                self.nameless = max(self.nameless, grown)
         if grown > self.nameless + max(16 << 20, self.memory // 16):
             self.storage.want(ours)  # memory files that nobody has mapped are in no process's size
         elif grown < self.nameless // 2:
@@ -252,6 +263,8 @@ class Hits:
 
     events = Events(0, 0)
     """The workspace's; set by the agent, born with its workers."""
+    files = False
+    """Whether open files are limited."""
 
     def __init__(self) -> None:
         self.before = self.events.counts()
@@ -267,9 +280,14 @@ class Hits:
             return "limit:memory" if killed else "hit:memory"
         if grown:
             return "hit:processes"
-        if any(_full(path) for path in ("/tmp", "/dev/shm")):
+        if any(_full(path) for path in ("/tmp", "/dev/shm")):  # noqa: S108  inside
             return "hit:tmp"
         return "hit:disk" if _full("/workspace") else ""
+
+    def reason_said(self, status: int, words: bytes) -> str:
+        """The same for open files: the kernel counts no refusals, so all there is to go by is what it made them say."""
+        at = words.rfind(TOO_MANY) if self.files and status else -1
+        return "" if at < 0 or words[at + len(TOO_MANY) :].startswith(b" in system") else "hit:open_files"
 
 
 def _full(path: str) -> bool:

@@ -28,6 +28,8 @@ class LimitHit(StrEnum):
     INODES = "inodes"
     TMP = "tmp"
     DURATION = "duration"
+    OPEN_FILES = "open_files"
+    """Told by the message that a failed command ended with: nobody counts refusals of open files."""
 
 
 @dataclass(frozen=True, slots=True)

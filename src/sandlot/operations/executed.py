@@ -27,6 +27,7 @@ __all__ = [
 ANSWER_BYTES = 64 * 1024
 TIMED_OUT = 124
 """Exit status of a command whose time was up, as of timeout(1)."""
+ENDED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class CommandResult:
     @property
     def ok(self) -> bool:
         """Whether it has exited with 0."""
-        return self.command.outcome is not None and self.command.outcome.exit_code == 0
+        return self.command.outcome is not None and self.exit_status == 0
 
 
 def exit_status(outcome: CommandOutcome) -> int:
@@ -73,7 +74,8 @@ def exit_status(outcome: CommandOutcome) -> int:
     if outcome.state is CommandState.TIMED_OUT:
         return TIMED_OUT
     if outcome.exit_code is not None:
-        return outcome.exit_code
+        # Ended for a limit, what it had to say itself (a success, perhaps, when others of its tree went on) is void.
+        return ENDED if outcome.limit is not None and outcome.state is CommandState.KILLED else outcome.exit_code
     name = outcome.signal or "SIGKILL"  # without one: lost with its workspace
     number = name.removeprefix("SIG")
     return 128 + (int(number) if number.isdigit() else signal.Signals[name].value)

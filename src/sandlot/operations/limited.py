@@ -9,9 +9,9 @@ from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.operation import argument
 from sandlot.runtimes.base import Finding
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.limits import limits_of
+from sandlot.workspaces.limits import field_of, limits_changed, limits_of
 
-__all__ = ["LimitInfo", "LimitRequest", "describe_limits", "limit_findings", "limits_from"]
+__all__ = ["LimitInfo", "LimitRequest", "changed_limits", "describe_limits", "limit_findings", "limits_from"]
 
 _WORKS = {
     Enforcement.KERNEL: "held by the kernel",
@@ -64,12 +64,17 @@ def limits_from(context: Context, request: LimitRequest) -> Limits:
     return limits_of(context, {name: getattr(request, name) for name in LIMIT_NAMES})
 
 
+def changed_limits(context: Context, request: LimitRequest, old: Limits) -> Limits:
+    """``old`` with the limits that a request names. Raises UsageError."""
+    return limits_changed(context, {name: getattr(request, name) for name in LIMIT_NAMES}, old)
+
+
 def describe_limits(record: WorkspaceRecord) -> tuple[LimitInfo, ...]:
     """Its limits, and who holds it to them."""
     enforcement = record.instance.enforcement if record.instance else {}
     found = []
     for name in LIMIT_NAMES:
-        value = getattr(record.limits, "max_duration_s" if name == "max_duration" else name)
+        value = getattr(record.limits, field_of(name))
         if value is not None:
             found.append(LimitInfo(name, value, enforcement.get(name, "none") if record.instance else None))
     return tuple(found)

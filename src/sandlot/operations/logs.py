@@ -13,6 +13,7 @@ from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.denied import denied_during, recent_denials
 from sandlot.operations.executed import ANSWER_BYTES
 from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.settings import seconds
 from sandlot.workspaces import command_files, commands, ring
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import touch
@@ -38,6 +39,9 @@ class Request(OneWorkspace):
     after: int = argument("list only commands behind this number", default=0, least=0)
     count: int = argument("list at most this many", default=50, least=1, most=1000)
     search: str | None = argument("list only commands whose words or output hold this text", default=None)
+    wait: str | None = argument(
+        "with a command's number: first wait up to this long for its end", default=None, kind="duration"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,11 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     touch(context, record)
     if request.stream not in ("stdout", "stderr"):
         raise UsageError(f"unknown stream {request.stream!r}", hint="choose stdout or stderr")
+    if request.wait is not None and request.number is None:
+        raise UsageError("there is nothing to wait for", hint="name a command by its number")
     if request.number is not None:
+        if request.wait is not None:
+            commands.wait(context, record, request.number, seconds(request.wait), caller.cancellation)
         command = context.store.command(record.id, request.number)
         folder = context.paths.workspace(record.id).command(command.number)
         shown = _output(command, folder, request, caller, redactor_of(context, record))

@@ -26,8 +26,11 @@ class Result:
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Look; nothing counts as activity."""
+    from sandlot.workspaces.secrets import keeping
+
     record = context.store.find(request.workspace)
-    return Result(record.id, describe_secrets(record), tuple(secret_warnings(record)))
+    warnings = (*secret_warnings(record), *keeping.damage(context, record))
+    return Result(record.id, describe_secrets(record), warnings)
 
 
 OPERATION = Operation(

@@ -1,4 +1,4 @@
-"""Rename a workspace, change its labels, its lifetime or its network."""
+"""Rename a workspace, change its labels, its lifetime, its network or its limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sandlot.errors import UsageError
 from sandlot.model.workspace import Lifetime
 from sandlot.operations.addressed import OneWorkspace
 from sandlot.operations.described import WorkspaceInfo, describe
+from sandlot.operations.limited import LimitRequest, changed_limits
 from sandlot.operations.networking import NetworkRequest, changed_network
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.operations.seeding import idle_timeout_of
@@ -17,7 +18,7 @@ from sandlot.workspaces.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(OneWorkspace, NetworkRequest):
+class Request(OneWorkspace, LimitRequest, NetworkRequest):
     """What to change; what is not named stays."""
 
     name: str | None = argument("the new name", default=None)
@@ -58,6 +59,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         clear_labels=request.clear_labels,
         lifetime=lifetime,
         network=lambda network: changed_network(network, request, request.disallow, request.unpublish),
+        limits=lambda limits: changed_limits(context, request, limits),
     )
     return Result(describe(context, record))
 
@@ -65,12 +67,13 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
 OPERATION = Operation(
     name="workspace_update",
     command=("workspace", "update"),
-    summary="Rename a workspace, set or clear labels, change its network and when it is stopped and deleted.",
+    summary="Rename a workspace, set or clear labels, change its network, limits, and when it is stopped and deleted.",
     request=Request,
     run=run,
     effect=Effect(idempotent=True),
     examples=(
         "sandlot workspace update fix-123 --label owner=ana --clear-label draft",
         "sandlot workspace update fix-123 --allow example.org --publish 8000",
+        "sandlot workspace stop fix-123 && sandlot workspace update fix-123 --memory 4G",
     ),
 )

@@ -55,12 +55,12 @@ class LimitWords(TypedDict, total=False):
     """Seconds that any command may take, whatever its own timeout."""
 
 
-def limit_fields(limits: LimitWords) -> dict[str, str | None]:
+def limit_fields(limits: LimitWords) -> dict[str, Any]:
     """As an operation reads them. Raises TypeError for a word that is none of them."""
     unknown = set(limits) - set(LimitWords.__annotations__)
     if unknown:
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
     for name, value in limits.items():
         if name == "max_duration" and not isinstance(value, str):
             found[name] = duration(value)  # type: ignore[arg-type]  # the values of a TypedDict are objects to a loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from sandlot.errors import WorkspaceNotFound
 from sandlot.operations.operation import Caller
@@ -13,7 +13,7 @@ from sandlot.sdk.secrets import Secrets
 from sandlot.sdk.services import Services
 from sandlot.sdk.shells import Shells
 from sandlot.sdk.snapshots import Snapshots
-from sandlot.sdk.words import Duration, Sink, command_fields, duration, network_fields
+from sandlot.sdk.words import Duration, LimitWords, Sink, command_fields, duration, limit_fields, network_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -245,10 +245,12 @@ class Workspace:
         disallow: Sequence[str] = (),
         publish: Sequence[int | str] = (),
         unpublish: Sequence[int] = (),
+        **limits: Unpack[LimitWords],
     ) -> WorkspaceInfo:
-        """Rename, merge and clear labels, change the lifetime and the network; what is not named stays.
+        """Rename, merge and clear labels, change lifetime, network and limits; what is not named stays.
 
-        A change of the network ends the connections that are open. Raises NameTaken, PortTaken, NetworkUnavailable.
+        A change of the network ends the connections that are open. ``limits``: as of ``Sandlot.create``; of a workspace
+        that is stopped, or ``max_duration`` alone. Raises NameTaken, PortTaken, NetworkUnavailable, Conflict.
         """
         self.info = self.call(
             "workspace_update",
@@ -260,6 +262,7 @@ class Workspace:
             retention=duration(retention),
             disallow=tuple(disallow),
             unpublish=tuple(str(port) for port in unpublish),
+            **limit_fields(limits),
             **network_fields(network, allow, allow_preset, allow_private, publish),
         ).workspace
         return self.info

@@ -29,7 +29,7 @@ class Patterns:
         return bytes(out) if self.mark(data, out) else data
 
     def mask_so_far(self, data: bytes) -> bytes:
-        """The same for the end of something that may go on: a value that has only begun there is blanked out as well."""
+        """The same for the end of something that may go on: a value that has only begun there is blanked out, too."""
         begun = self.begun(data)
         masked = self.mask(data)
         return masked if begun < LEAST_BEGUN else masked[: len(data) - begun] + b"*" * begun

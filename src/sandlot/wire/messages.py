@@ -40,7 +40,7 @@ CAPPED = 2
 HIDING = 4
 """Exec flag: some of the environment are values of secrets, which are blanked out of what is stored of the output."""
 
-LIMITS = ("memory", "processes", "disk", "inodes", "tmp", "duration")
+LIMITS = ("memory", "processes", "disk", "inodes", "tmp", "duration", "open_files")
 """Limits that can end a command (reason ``limit:WORD``), or that it met and then ended by itself (``hit:WORD``)."""
 REASONS = frozenset(("", "timeout", "killed", *("%s:%s" % (how, word) for how in ("limit", "hit") for word in LIMITS)))
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from sandlot import process
 from sandlot.errors import (
     AgentUnresponsive,
+    Conflict,
     IsolationUnavailable,
     LimitReached,
     NameTaken,
@@ -431,8 +432,12 @@ def update(
     clear_labels: tuple[str, ...] = (),
     lifetime: Callable[[Lifetime], Lifetime] | None = None,
     network: Callable[[Network], Network] = lambda network: network,
+    limits: Callable[[Limits], Limits] = lambda limits: limits,
 ) -> WorkspaceRecord:
-    """Rename, merge and clear labels, change the lifetime. An update without effect is fine."""
+    """Rename, merge and clear labels, change lifetime, network, limits. An update without effect is fine.
+
+    Raises Conflict for other limits of a workspace that runs: they hold from its start on.
+    """
     extra = check_labels(labels or {})
     if name is not None:
         check_name(name, "workspace")
@@ -444,7 +449,14 @@ def update(
             labels={**kept, **extra},
             lifetime=lifetime(record.lifetime) if lifetime else record.lifetime,
             network=network(record.network),
+            limits=limits(record.limits),
         )
+        longest = changed.limits.max_duration_s  # the callers of commands see to this one
+        if changed.limits != replace(record.limits, max_duration_s=longest) and is_running(context, record):
+            raise Conflict(
+                f"workspace {key} is running, and its limits hold from its start on",
+                hint=f"sandlot workspace stop {key}; the next command starts it again",
+            )
         context.store.save(changed)
         if changed.lifetime != record.lifetime and is_running(context, changed):
             with Channel(socket_of(context, changed)) as channel:

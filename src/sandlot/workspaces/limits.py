@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sandlot.errors import UsageError
@@ -13,7 +14,7 @@ from sandlot.model.workspace import WorkspaceRecord
 from sandlot.settings import seconds, size
 from sandlot.workspaces.context import Context
 
-__all__ = ["default_limits", "limits_of", "warnings_of"]
+__all__ = ["default_limits", "field_of", "limits_changed", "limits_of", "warnings_of"]
 
 LEAST_MEMORY = 32 << 20
 LEAST_PROCESSES = 4
@@ -36,6 +37,29 @@ def limits_of(context: Context, words: Mapping[str, str | None]) -> Limits:
     A share is one of what there is: of the memory of the machine or of the control group we are in, of the processors,
     of what the state folder's file system has free. Raises UsageError.
     """
+    return _fitting(_read(context, words))
+
+
+def limits_changed(context: Context, words: Mapping[str, str | None], old: Limits) -> Limits:
+    """The limits ``old`` with those that words name. Raises UsageError."""
+    fresh = _read(context, words)
+    named = [field_of(name) for name in LIMIT_NAMES if words.get(name) is not None]
+    return _fitting(replace(old, **{name: getattr(fresh, name) for name in named}))
+
+
+def field_of(name: str) -> str:
+    """The field of Limits that a user's word for a limit means."""
+    return "max_duration_s" if name == "max_duration" else name
+
+
+def _fitting(limits: Limits) -> Limits:
+    """Its memory file systems, two of one size, fit into its memory."""
+    if limits.memory is None:
+        return limits
+    return replace(limits, tmp=min(limits.tmp, max(LEAST_TMP, limits.memory // 2)))
+
+
+def _read(context: Context, words: Mapping[str, str | None]) -> Limits:
     settings = context.settings
     defaults = {name: getattr(settings, name) for name in LIMIT_NAMES if name != "tmp"}
     chosen = {name: _given(words.get(name)) or defaults.get(name) for name in LIMIT_NAMES}
@@ -47,15 +71,14 @@ def limits_of(context: Context, words: Mapping[str, str | None]) -> Limits:
     tmp = settings.tmp_size if chosen["tmp"] is None else amount("tmp", LEAST_TMP, _memory())
     if tmp is None:
         raise UsageError("tmp cannot be without a limit: it is memory", hint="write a size, such as 1G")
-    memory = amount("memory", LEAST_MEMORY, _memory() if _shares(chosen["memory"]) else None)
     return Limits(
-        memory=memory,
+        memory=amount("memory", LEAST_MEMORY, _memory() if _shares(chosen["memory"]) else None),
         cpus=_cpus(str(chosen["cpus"])),
         processes=amount("processes", LEAST_PROCESSES),
         open_files=amount("open_files", LEAST_FILES),
         disk=amount("disk", LEAST_DISK, disk.f_bavail * disk.f_frsize if disk else None),
         inodes=amount("inodes", LEAST_INODES, disk.f_favail if disk else None),
-        tmp=tmp if memory is None else min(tmp, max(LEAST_TMP, memory // 2)),  # both together are part of the memory
+        tmp=tmp,
         max_duration_s=_duration(str(chosen["max_duration"])),
     )
 
@@ -127,7 +150,7 @@ def warnings_of(record: WorkspaceRecord) -> list[str]:
     found = []
     limits, enforcement = record.limits, record.instance.enforcement
     for name in LIMIT_NAMES:
-        value = getattr(limits, "max_duration_s" if name == "max_duration" else name)
+        value = getattr(limits, field_of(name))
         if value is not None and enforcement.get(name, "none") == "none":
             text = f"the limit {name.replace('_', '-')} is not enforced on this machine"
             if name == "cpus" and value % 1:

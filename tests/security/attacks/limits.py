@@ -177,9 +177,12 @@ def disk_mapped():
     file = os.open("fill", os.O_RDWR | os.O_CREAT)
     os.unlink("fill")
     os.ftruncate(file, MOST)
-    place = mmap.mmap(file, MOST)
+    libc.mmap.restype = ctypes.c_void_p
+    place = libc.mmap(None, ctypes.c_size_t(MOST), 3, 1, file, ctypes.c_long(0))  # Python's keeps a descriptor
     os.close(file)
-    fill(place.write)
+    for offset in range(0, MOST, PIECE):
+        ctypes.memset(place + offset, 1, PIECE)
+    go_on()
 
 
 def disk_closed():
@@ -196,6 +199,29 @@ def disk_deep():
         os.chdir("d" * 100)
     file = os.open("fill", os.O_RDWR | os.O_CREAT)
     fill(lambda data: os.write(file, data))
+
+
+def disk_unmeasured(number=signal.SIGKILL):
+    """Whoever comes to measure is ended before it has looked."""
+    there = {name for name in os.listdir("/proc") if name.isdigit()}
+
+    def lurk():
+        there.add(str(os.getpid()))
+        while time.monotonic() < END:
+            for name in os.listdir("/proc"):
+                if name.isdigit() and name not in there:
+                    try:
+                        os.kill(int(name), number)
+                    except OSError:
+                        pass
+
+    child(lurk)
+    time.sleep(0.1)
+    disk_plain()
+
+
+def disk_stopped_measuring():
+    disk_unmeasured(signal.SIGSTOP)
 
 
 def inodes():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sandlot.model.secret import SecretBinding
 from sandlot.paths import Paths, WorkspacePaths
-from sandlot.workspaces.network.interception import Headers, Interceptor, interceptor_of
+from sandlot.workspaces.network.interception import Headers
 from sandlot.workspaces.secrets import vault as vaults
-from sandlot.workspaces.secrets.interceptor import SecretsInterceptor, load
+from sandlot.workspaces.secrets.interceptor import SecretsInterceptor
 from sandlot.workspaces.secrets.trust import with_authority
 from sandlot.workspaces.secrets.vault import Kept, Vault
 
@@ -37,16 +39,33 @@ def keep(own: WorkspacePaths, *hosts: str, value: str = VALUE) -> None:
 @pytest.fixture
 def interceptor(own: WorkspacePaths, tmp_path: Path) -> SecretsInterceptor:
     keep(own, "api.example.com", "http://plain.example:8080")
-    return load(Paths.at(tmp_path), "ws-1")
+    return SecretsInterceptor(Paths.at(tmp_path).workspace("ws-1"))
 
 
 def headers(host: str, *more: tuple[bytes, bytes]) -> Headers:
     return [(b"host", host.encode()), (b"authorization", b"Bearer " + PLACE.encode()), *more]
 
 
-def test_the_proxy_finds_it(own: WorkspacePaths, tmp_path: Path) -> None:
-    found: Interceptor = interceptor_of(Paths.at(tmp_path), "ws-1")
-    assert isinstance(found, SecretsInterceptor)
+LOADS = """
+import ctypes, resource, sys
+from pathlib import Path
+from sandlot.paths import Paths
+from sandlot.workspaces.network.interception import Interceptor, interceptor_of
+found: Interceptor = interceptor_of(Paths.at(Path(sys.argv[1])), "ws-1")
+print(type(found).__name__, found.terminates("api.example.com", 443), found.server_context("api.example.com"))
+PR_GET_DUMPABLE = 3
+print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_the_process_that_holds_values_leaves_no_core_and_cannot_be_inspected(
+    own: WorkspacePaths, tmp_path: Path
+) -> None:
+    keep(own, "api.example.com")
+    done = subprocess.run([sys.executable, "-c", LOADS, tmp_path], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("SecretsInterceptor True <ssl.SSLContext"), done.stderr
+    assert lines[1] == "0 (0, 0)"
 
 
 def test_only_bound_hosts_are_opened(interceptor: SecretsInterceptor) -> None:
@@ -117,12 +136,14 @@ def test_plain_http_is_for_hosts_that_were_bound_so(interceptor: SecretsIntercep
     assert dict(sent)[b"authorization"] == b"Bearer " + VALUE.encode()
 
 
-def test_an_answer_is_asked_for_uncompressed_only_where_a_value_went_in(interceptor: SecretsInterceptor) -> None:
+def test_bound_hosts_are_asked_for_uncompressed_answers(interceptor: SecretsInterceptor) -> None:
     encoding = (b"accept-encoding", b"gzip")
     _, sent = interceptor.rewrite("https", "api.example.com", 443, b"/", headers("api.example.com", encoding))
     assert encoding not in sent
-    plain: Headers = [(b"host", b"api.example.com"), encoding]
-    assert interceptor.rewrite("https", "api.example.com", 443, b"/", plain)[1] == plain
+    later: Headers = [(b"host", b"api.example.com"), encoding]  # what an earlier request has left there comes back
+    assert interceptor.rewrite("https", "api.example.com", 443, b"/", later)[1] == later[:1]
+    other: Headers = [(b"host", b"other.example"), encoding]
+    assert interceptor.rewrite("https", "other.example", 443, b"/", other)[1] == other
 
 
 def test_answers_of_the_bound_host_are_blanked_out(interceptor: SecretsInterceptor) -> None:

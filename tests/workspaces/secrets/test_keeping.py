@@ -11,7 +11,9 @@ import pytest
 
 from sandlot import Secret
 from sandlot.errors import SecretExposed, SecretNotFound, StateCorrupt, UsageError
+from sandlot.paths import Paths
 from sandlot.sdk import Sandlot, Workspace
+from sandlot.workspaces.secrets import vault as vaults
 from tests.conftest import Cli
 from tests.workspaces.conftest import folder_of, wait_until
 
@@ -152,7 +154,9 @@ def test_a_damaged_vault_is_an_error_that_tells_no_value(keeper: Workspace) -> N
         keeper.exec(["true"], reveal=["API_KEY"])
     assert VALUE not in str(caught.value.to_json())
     assert keeper.status().workspace.secrets  # looking still works
+    assert any("damaged" in each for each in keeper.call("secret_list").warnings)
     vault.unlink()
+    assert "the value of API_KEY is lost: set it again" in keeper.call("secret_list").warnings
     keeper.secrets.set("API_KEY", value=VALUE, hosts=["api.example.com"])
     assert keeper.exec(["printenv", "API_KEY"], reveal=["API_KEY"]).exit_status == 0
 
@@ -288,6 +292,39 @@ def test_a_value_on_the_command_line_is_refused_and_not_repeated(cli: Cli) -> No
     done = cli("workspace", "create", "--secret", f"API_KEY={VALUE}@api.example.com", "--json")
     assert done.returncode == 2
     assert VALUE.encode() not in done.stdout + done.stderr
+
+
+def test_a_vault_that_others_can_read_is_closed_when_it_is_used(keeper: Workspace) -> None:
+    vault = folder_of(keeper) / "secrets.json"
+    vault.chmod(0o644)
+    keeper.exec(["true"], reveal=["API_KEY"])
+    assert stat.S_IMODE(vault.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+def test_a_vault_that_is_no_file_is_refused(keeper: Workspace, tmp_path: Path, kind: str) -> None:
+    vault = folder_of(keeper) / "secrets.json"
+    elsewhere = tmp_path / "elsewhere"
+    vault.rename(elsewhere)
+    {
+        "link": lambda: vault.symlink_to(elsewhere),
+        "fifo": lambda: os.mkfifo(vault),
+        "folder": vault.mkdir,
+    }[kind]()
+    with pytest.raises(StateCorrupt, match="not a file of yours") as caught:
+        keeper.exec(["true"], reveal=["API_KEY"])
+    assert "remove it" in caught.value.hint
+    vault.rmdir() if kind == "folder" else vault.unlink()
+
+
+def test_the_vault_of_somebody_else_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Paths.at(tmp_path).workspace("ws-1")
+    own.root.mkdir(parents=True)
+    vaults.save(own, vaults.Vault())
+    assert vaults.load(own) == vaults.Vault()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)  # the file is ours, and we are somebody else
+    with pytest.raises(StateCorrupt, match="not a file of yours"):
+        vaults.load(own)
 
 
 def test_only_the_owner_can_read_the_vault_whatever_the_umask(sandlot: Sandlot) -> None:

@@ -111,6 +111,17 @@ def test_a_window_shows_no_part_of_a_value_that_begins_before_or_ends_behind_it(
     assert shown == b"--************--"
 
 
+def test_the_end_of_what_there_is_so_far_shows_no_value_that_has_only_begun(tmp_path: Path) -> None:
+    redactor = Redactor(["secret-value"])
+    assert redactor.mask_so_far(b"a secret-value, secr") == b"a ************, ****"
+    assert redactor.mask_so_far(b"a sec") == b"a sec"  # or every prompt that ends so would be spoilt
+    file = tmp_path / "out"
+    file.write_bytes(b"--secret-va")
+    with open(file, "rb") as stream:
+        shown = b"".join(redactor.window(stream, at, at + 1) for at in range(11))
+    assert shown == b"--*********"
+
+
 class Word(StrEnum):
     """An enum in an answer."""
 

@@ -71,7 +71,18 @@ def test_what_makes_no_sense_is_refused_without_repeating_a_value(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "value", ["", "short", "a" * 9000, "two\nlines-of-it", "cr\rcr-cr-cr", "nul\0nul-nul", "\x1b[31mred-red"]
+    "value",
+    [
+        "",
+        "short",
+        "a" * 9000,
+        "two\nlines-of-it",
+        "cr\rcr-cr-cr",
+        "nul\0nul-nul",
+        "\x1b[31mred-red",
+        " blank-first",
+        "blank-last ",
+    ],
 )
 def test_a_value_that_no_request_can_carry_is_refused(value: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import random
+import re
 import resource
 import threading
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class Held:
         """The agent's limits, as watch.py reads them; makes the plan show what it measures."""
         limits = self.limits
         values: dict[str, object] = {"memory": limits.memory, "processes": limits.processes}
+        values["refused"] = 1 if "processes" in self.groups.enforced or self._counted() else None
         values |= {"files": limits.open_files, "disk": limits.disk, "inodes": limits.inodes}
         if limits.disk is not None or limits.inodes is not None:
             values["changes"] = ":".join(plan.changes(area) for area in request.areas)
@@ -106,17 +108,22 @@ class Held:
     def _resources(self, agent: int) -> set[str]:
         """Set what prlimit(2) can; returns the limits that are held by it."""
         done = set()
-        _lower(agent, resource.RLIMIT_CORE, 0)  # a core file would hold what was in memory, in the project
+        # A core would hold what was in memory. 0 keeps it out of files alone: 1 byte is too little for a file as well,
+        # and the one value at which the kernel calls no crash handler of the host either (fs/coredump.c).
+        _lower(agent, resource.RLIMIT_CORE, 1)
         if self.limits.open_files is not None and _lower(
             agent, resource.RLIMIT_NOFILE, max(AGENT_FILES, self.limits.open_files)
         ):
             done.add("open_files")
-        # Counted for each user namespace, so only what is inside counts; the kernel exempts root (fork(2), EAGAIN).
-        if self.limits.processes is not None and os.geteuid() != 0:
+        if self.limits.processes is not None and self._counted():
             most = cgroups.ceiling("processes", self.limits.processes)
             if _lower(agent, resource.RLIMIT_NPROC, most):
                 done.add("processes")
         return done
+
+    def _counted(self) -> bool:
+        """Whether RLIMIT_NPROC holds: the kernel exempts root (fork(2), EAGAIN)."""
+        return os.geteuid() != 0 and _counts_by_namespace(os.uname().release)
 
     def _enforcement(self, by_kernel: set[str]) -> dict[str, str]:
         found = {}
@@ -180,6 +187,12 @@ def gaps(enforcement: dict[str, str]) -> tuple[str, ...]:
     if enforcement.get("cpus") != Enforcement.KERNEL:
         found.append("processors are given as whole ones only: shares of them need control groups")
     return tuple(found)
+
+
+def _counts_by_namespace(release: str) -> bool:
+    """Whether RLIMIT_NPROC counts the processes inside; before Linux 5.14 all that the user runs on the host counted."""
+    version = re.match(r"(\d+)\.(\d+)", release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 14)
 
 
 def _is_empty(folder: Path) -> bool:

@@ -35,8 +35,8 @@ class _Architecture:
     audit: int
     x32: bool
     numbers: dict[str, int]
-    affinity: int
-    """sched_setaffinity."""
+    of_processes: dict[str, int]
+    """Calls that change how another process is scheduled, or its resource limits."""
 
 
 # Numbers from the kernel's tables (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
@@ -68,9 +68,20 @@ _AARCH64 = {
     "bpf": 280, "userfaultfd": 282, "adjtimex": 171, "vhangup": 58, "lookup_dcookie": 18, "nfsservctl": 42,
     "mbind": 235, "set_mempolicy": 237, "move_pages": 239,
 }  # fmt: skip
+_X86_64_OF_PROCESSES = {
+    "setpriority": 141, "sched_setparam": 142, "sched_setscheduler": 144, "sched_setaffinity": 203, "ioprio_set": 251,
+    "prlimit64": 302, "sched_setattr": 314,
+}  # fmt: skip
+_AARCH64_OF_PROCESSES = {
+    "setpriority": 140, "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122, "ioprio_set": 30,
+    "prlimit64": 261, "sched_setattr": 274,
+}  # fmt: skip
+_OF_ALL = {"setpriority": 2, "ioprio_set": 3}
+"""PRIO_USER, IOPRIO_WHO_USER: the first argument that means all processes of a user, the agent among them."""
+_AGENT = 1
 _ARCHITECTURES = {
-    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON, 203),
-    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON, 122),
+    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON, _X86_64_OF_PROCESSES),
+    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON, _AARCH64_OF_PROCESSES),
 }
 _CONDITIONAL = {"ioctl", "socket", "socketpair", "clone", "unshare", "clone3"}
 
@@ -101,6 +112,20 @@ def _argument_checks(numbers: dict[str, int]) -> Iterator[list[tuple[int, int, i
     yield _only_for(numbers["ioctl"], [_ins(_LD_W_ABS, _ARG1), *tests])
 
 
+def _agent_spared(calls: dict[str, int]) -> Iterator[list[tuple[int, int, int, int]]]:
+    """The agent has the uid of the commands: they could starve it, or take its right to open files.
+
+    Nobody else is meant by 1, for there is no other process namespace to be had inside.
+    """
+    allow = _ins(_RET, _ALLOW)
+    for name, number in sorted(calls.items()):
+        if name in _OF_ALL:
+            whose = [_ins(_LD_W_ABS, _ARG0), _ins(_JEQ, _OF_ALL[name], 2, 0), _ins(_LD_W_ABS, _ARG1)]
+        else:
+            whose = [_ins(_LD_W_ABS, _ARG0)]
+        yield _only_for(number, [*whose, _ins(_JEQ, _AGENT, 0, 1), _deny(errno.EPERM), allow])
+
+
 def program(machine: str | None = None, *, pinned: bool = False) -> bytes:
     """The filter for one machine type (default: this one), as bubblewrap's ``--seccomp`` takes it.
 
@@ -119,7 +144,9 @@ def program(machine: str | None = None, *, pinned: bool = False) -> bytes:
     for check in _argument_checks(architecture.numbers):
         code += check
     if pinned:
-        code += [_ins(_JEQ, architecture.affinity, 0, 1), _deny(errno.EPERM)]
+        code += [_ins(_JEQ, architecture.of_processes["sched_setaffinity"], 0, 1), _deny(errno.EPERM)]
+    for check in _agent_spared(architecture.of_processes):
+        code += check
     for name, number in sorted(architecture.numbers.items()):
         if name not in _CONDITIONAL:
             code += [_ins(_JEQ, number, 0, 1), _deny(errno.EPERM)]

@@ -80,8 +80,8 @@ def closed_because(text: str, *, private: bool = False) -> str | None:
 
 
 def closed_networks() -> list[str]:
-    """What is closed of IPv4, for routes; a namespace's loopback is its own."""
-    return [str(network) for network, what in _CLOSED_V4 if what != "loopback"]
+    """What is closed of IPv4."""
+    return [str(network) for network, _ in _CLOSED_V4]
 
 
 def _own(text: str, version: int) -> bool:

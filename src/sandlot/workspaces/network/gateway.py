@@ -172,14 +172,16 @@ class Gateway:
 
     def _serve(self, pidfd: int) -> None:
         threading.stack_size(STACK_BYTES)
+        # If the way out ends, so do we: the next command starts both anew.
+        ends = [pidfd, *([self.way_out.ending] if self.way_out is not None else [])]
         while True:
             poller = select.poll()
-            for descriptor in (pidfd, self.waking, *self.serving):
+            for descriptor in (*ends, self.waking, *self.serving):
                 poller.register(descriptor, select.POLLIN)
             if not self.released:
                 poller.register(self.control, select.POLLIN)
             for descriptor, _ in poller.poll():
-                if descriptor == pidfd:
+                if descriptor in ends:
                     return
                 if descriptor == self.waking:
                     os.read(self.waking, 64)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sandlot.errors import SecretNotFound, UsageError
+from sandlot.errors import SandlotError, SecretNotFound, UsageError
 from sandlot.model.secret import SecretBinding
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.paths import WorkspacePaths
@@ -21,7 +21,7 @@ from sandlot.workspaces.secrets.sources import Given, check_name
 from sandlot.workspaces.secrets.trust import with_authority
 from sandlot.workspaces.secrets.vault import Kept, Vault
 
-__all__ = ["MOST_SECRETS", "drop", "equip", "inherit", "put", "refreshed", "values"]
+__all__ = ["MOST_SECRETS", "damage", "drop", "equip", "inherit", "put", "refreshed", "values"]
 
 MOST_SECRETS = 100
 
@@ -104,6 +104,18 @@ def values(context: Context, record: WorkspaceRecord, names: Iterable[str]) -> d
         if name not in kept:
             raise _unknown(record, name)
     return {name: kept[name].value for name in wanted}
+
+
+def damage(context: Context, record: WorkspaceRecord) -> list[str]:
+    """Why secrets cannot be used although the record names them, for people."""
+    if not record.secrets:
+        return []
+    try:
+        kept = vaults.load(context.paths.workspace(record.id)).secrets
+    except SandlotError as error:
+        return [f"{error.message}; {error.hint}" if error.hint else error.message]
+    lost = [each.name for each in record.secrets if each.name not in kept]
+    return [f"the value of {name} is lost: set it again" for name in lost]
 
 
 def _stored(own: WorkspacePaths, record: WorkspaceRecord, vault: Vault) -> WorkspaceRecord:

@@ -6,6 +6,7 @@ It lies in the workspace's folder (0700), is 0600, and is replaced as a whole. N
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -49,6 +50,8 @@ def load(own: WorkspacePaths) -> Vault:
     except FileNotFoundError:
         return Vault()
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _foreign(own.secrets) from error
         raise StateUnwritable(f"cannot read {own.secrets}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):  # its text may hold a value: nothing of it is told
         raise StateCorrupt(
@@ -59,13 +62,20 @@ def load(own: WorkspacePaths) -> Vault:
 def _read(path: Path) -> bytes:
     """The file, of which nobody else can read or has made anything. Raises OSError, StateCorrupt."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or (found.st_uid != os.geteuid() and os.geteuid() != 0):
-            raise StateCorrupt(f"{path} is not a file of yours", hint="remove it, then set the secrets again")
+            raise _foreign(path)
         if found.st_mode & 0o077:  # a backup or a careless chmod has opened it
             os.fchmod(descriptor, 0o600)
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _foreign(path: Path) -> StateCorrupt:
+    return StateCorrupt(f"{path} is not a file of yours", hint="remove it, then set the secrets again")
 
 
 def save(own: WorkspacePaths, vault: Vault) -> None:

@@ -1,0 +1,1 @@
+"""The MCP server: tools derived from operations and a surface of ``modes``."""
