@@ -93,7 +93,10 @@ def test_read_only_narrows_everything(shown: Surface) -> None:
 
 
 def test_an_argument_that_is_hidden_or_unknown_is_refused_and_the_mode_named() -> None:
-    for arguments in ({"network": "open"}, {"nonsense": 1}, {"secrets": []}, {"allow": ["a.example"]}):
+    given: tuple[dict[str, Any], ...] = (
+        {"network": "open"}, {"nonsense": 1}, {"secrets": []}, {"allow": ["a.example"]},
+    )  # fmt: skip
+    for arguments in given:
         with pytest.raises(UsageError, match="inspect has no argument"):
             tool("workspace_create", "inspect").request(arguments)
 

@@ -46,7 +46,7 @@ def _origin(origin: Any) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _facts(info: Any) -> None:
+def _facts(info: Any, *, limited: bool = False) -> None:
     rows = [
         ("workspace", info.id + (f" ({info.name})" if info.name else "")),
         ("state", info.state.value),
@@ -61,7 +61,8 @@ def _facts(info: Any) -> None:
         rows.append(("snapshots", ", ".join(info.snapshots)))
     if info.deadline:
         rows.append(("unless used", f"{info.deadline.action} at {info.deadline.at}"))
-    rows += limits.rows(info.limits)
+    if limited:  # elsewhere only what nobody enforces is said, by a warning
+        rows += limits.rows(info.limits)
     rows += networks.rows(info.network)
     rows += secrets.rows(info.secrets)
     for key, value in rows:
@@ -105,7 +106,7 @@ def _listed(result: Any) -> None:
 
 
 def _status(result: Any) -> None:
-    _facts(result.workspace)
+    _facts(result.workspace, limited=True)
     print(f"{'commands':12} {result.commands}, {len(result.running)} running")
     for command in result.running:
         print(f"  {command.number}. {shown(shlex.join(command.argv))} (since {command.started_at})")

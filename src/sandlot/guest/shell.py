@@ -6,17 +6,15 @@ and input that the shell does not read is refused once the queue is full.
 
 import _socket
 import errno
-import fcntl
 import os
 import select
-import struct
-import termios
 import time
 
 from sandlot.guest import channel, protect, tree
 from sandlot.guest.shell_client import Client
 from sandlot.guest.signals import signal
-from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S, program
+from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S
+from sandlot.guest.terminal import Terminal
 from sandlot.guest.transcript import Transcript
 from sandlot.wire import frames, messages
 from sandlot.wire import shell as wire
@@ -48,7 +46,7 @@ class Shell:
         self.poller = select.poll()
         self.clients: dict[int, Client] = {}
         self.queue = bytearray()
-        self.master = self.slave = -1
+        self.master = -1
         self.pid = 0
         self.reason = ""
         self.kill_at = 0.0
@@ -88,37 +86,9 @@ class Shell:
         )
 
     def _open(self) -> None:
-        """The shell leads a session whose controlling terminal it gets by opening it first; we keep both ends.
-
-        Our own copy of the shell's end keeps the terminal alive whatever the shell closes. Both are close-on-exec, and
-        we cannot be inspected, so nobody inside gets hold of the master.
-        """
-        command = self.spec.command
-        self.master, self.slave = os.openpty()
-        self._set_size(self.spec.rows, self.spec.columns)
-        os.set_blocking(self.master, False)
-        environment: dict[bytes, bytes] = {}
-        for entry in command.env:
-            name, _, value = entry.partition(b"=")
-            environment[name] = value
-        terminal = os.ttyname(self.slave)
-        os.chdir(command.cwd)
-        try:
-            self.pid = os.posix_spawn(
-                program(command.argv[0], environment.get(b"PATH", b"/usr/bin:/bin")),
-                command.argv,
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0),
-                    (os.POSIX_SPAWN_DUP2, 0, 1),
-                    (os.POSIX_SPAWN_DUP2, 0, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=IGNORED,
-            )
-        finally:
-            os.chdir("/")
+        self.terminal = Terminal(self.spec.rows, self.spec.columns)
+        self.master = self.terminal.master
+        self.pid = self.terminal.spawn(self.spec.command)
 
     def _not_opened(self, connection: "_socket.socket", error: OSError) -> None:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -127,9 +97,6 @@ class Shell:
         text = "the shell cannot be opened: %s: %s" % (name, error.strerror)
         code = b"invalid_argument" if error.errno in MISTAKES else b"start_failed"
         _say(connection, messages.FAILED, self.request, [code, os.fsencode(text)])
-
-    def _set_size(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def _watch(self) -> "tuple[int, os.struct_rusage]":  # type: ignore[name-defined]  # typeshed calls it resource.struct_rusage
         """Serve until the shell has ended."""
@@ -328,12 +295,11 @@ class Shell:
             return
         self.transcript.rows, self.transcript.columns = rows, columns
         self.transcript.head()
-        self._set_size(rows, columns)
+        self.terminal.resize(rows, columns)
 
     def _foreground(self) -> int:
         """The process group that has the terminal; the shell's own where there is none."""
-        group = os.tcgetpgrp(self.master)
-        return group if group > 1 else self.pid
+        return self.terminal.foreground() or self.pid
 
     def _close(self) -> None:
         """Hang up, on everything below us: what a shell leaves in its session, and what has left that."""

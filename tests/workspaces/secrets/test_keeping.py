@@ -306,11 +306,12 @@ def test_a_vault_that_is_no_file_is_refused(keeper: Workspace, tmp_path: Path, k
     vault = folder_of(keeper) / "secrets.json"
     elsewhere = tmp_path / "elsewhere"
     vault.rename(elsewhere)
-    {
-        "link": lambda: vault.symlink_to(elsewhere),
-        "fifo": lambda: os.mkfifo(vault),
-        "folder": vault.mkdir,
-    }[kind]()
+    if kind == "link":
+        vault.symlink_to(elsewhere)
+    elif kind == "fifo":
+        os.mkfifo(vault)
+    else:
+        vault.mkdir()
     with pytest.raises(StateCorrupt, match="not a file of yours") as caught:
         keeper.exec(["true"], reveal=["API_KEY"])
     assert "remove it" in caught.value.hint
