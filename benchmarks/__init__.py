@@ -10,6 +10,7 @@
     ├── lives.py          contests: create, fork, reset, delete, list, repair
     ├── work.py           contests: exec, read, diff, snapshot
     ├── commandline.py    contests: the command line's own start
+    ├── network.py        the egress proxy against a direct connection
     ├── memory.py         what an idle workspace costs
     ├── machine.py        what it was measured on
     └── report.py         the table, the goals, JSON

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import commandline, lives, work
 from benchmarks.machine import Machine
 from benchmarks.memory import IdleMemory, idle_memory
+from benchmarks.network import network
 from benchmarks.report import Part, Report, part_lines
 from benchmarks.stage import Stage, delete_all, set_up
 from benchmarks.timing import Contest, Outcome, Plan, run_contest
@@ -101,6 +102,9 @@ def _measure(
             _print(part_lines(part))
         if memory is None:
             memory = idle_memory(stage)
+            _note("network")
+            parts.append(Part(size, "network, all on loopback", network(sandlot, here, plan)))
+            _print(part_lines(parts[-1]))
     return tuple(parts), memory, tuple(skipped)
 
 

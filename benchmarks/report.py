@@ -30,6 +30,8 @@ class Part:
 
 
 def _milliseconds(value: float) -> str:
+    if value < 0.995:
+        return f"{value:.2f}"
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 

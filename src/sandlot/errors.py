@@ -26,6 +26,7 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── TargetExists        target_exists
     │   ├── PatchRejected       patch_rejected
     │   ├── SyncConflict        sync_conflict
+    │   ├── HostConflict        host_conflict
     │   └── LimitReached        limit_reached
     ├── Refused                                        5   hostile or unusable input
     │   ├── SeedUnreadable      seed_unreadable
@@ -33,7 +34,9 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── UnsafePath          unsafe_path
     │   ├── FileRefused         file_refused
     │   ├── SecretExposed       secret_exposed
-    │   └── GitFailed           git_failed
+    │   ├── GitFailed           git_failed
+    │   ├── HostConfigUnreadable host_config_unreadable
+    │   └── HostFailed          host_failed
     ├── IsolationUnavailable    isolation_unavailable  6   never falls back to the host
     ├── WorkspaceFailure                               7   the workspace broke, not the command
     │   ├── StartFailed         start_failed
@@ -60,6 +63,9 @@ __all__ = [
     "Conflict",
     "FileRefused",
     "GitFailed",
+    "HostConfigUnreadable",
+    "HostConflict",
+    "HostFailed",
     "IsolationUnavailable",
     "LimitReached",
     "NameTaken",
@@ -248,6 +254,13 @@ class SyncConflict(Conflict):
     default_hint = "look at sandlot workspace diff ID; --force takes the host's side"
 
 
+class HostConflict(Conflict):
+    """A chat host's configuration holds something of another's where ours would be, or changed while we looked."""
+
+    code = "host_conflict"
+    default_hint = "sandlot host doctor HOST"
+
+
 class LimitReached(Conflict):
     """A configured limit, such as the number of workspaces, or the disk of one, does not allow more."""
 
@@ -302,6 +315,20 @@ class GitFailed(Refused):
 
     code = "git_failed"
     default_hint = "try the same with git itself"
+
+
+class HostConfigUnreadable(Refused):
+    """A chat host's configuration file cannot be parsed, or not be edited safely; it was left as it is."""
+
+    code = "host_config_unreadable"
+    default_hint = "put it right at the place named, and try again; sandlot host doctor HOST"
+
+
+class HostFailed(Refused):
+    """A chat host's own command failed; the message is its own. What was there before is there again."""
+
+    code = "host_failed"
+    default_hint = "sandlot host doctor HOST"
 
 
 class IsolationUnavailable(SandlotError):

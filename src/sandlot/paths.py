@@ -141,6 +141,7 @@ class Paths:
         ├── building/                    half-made layers; published by one rename into layers/
         ├── empty/                       an empty folder: the lowest layer of an area that has none
         ├── workspaces/<id>/             see WorkspacePaths
+        ├── hosts/<hash of a path>/      one file of a chat host before and after our last change: see hosts/records.py
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
@@ -209,6 +210,10 @@ class Paths:
     @property
     def workspaces(self) -> Path:
         return self.state / "workspaces"
+
+    @property
+    def hosts(self) -> Path:
+        return self.state / "hosts"
 
     @property
     def trash(self) -> Path:

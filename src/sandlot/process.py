@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "boot_id",
     "identify",
     "kill_and_wait",
+    "piped",
     "reap",
     "run",
     "session",
@@ -152,6 +153,40 @@ def run(
             if pipe is not None:
                 pipe.close()
     return Completed(process.returncode, out or b"", err or b"")
+
+
+@contextlib.contextmanager
+def piped(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str],
+    cwd: str | os.PathLike[str],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A host process to talk to, with pipes on its three streams, in a session of its own.
+
+    Its whole process group is killed at the end, whether or not it ended by itself.
+    """
+    import subprocess
+
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # what it did not read of what we wrote
+                    pipe.close()
 
 
 def spawn_detached(

@@ -137,7 +137,10 @@ def test_a_check_that_somebody_kills_or_stops_is_not_ready(tmp_path: Path) -> No
     story = (
         'waiting = (service.COMMAND, [b"sleep", b"1000"], b".", env, 60.0)\n'
         "killed, stopped = Probe(*waiting), Probe(*waiting)\n"
+        "end = time.monotonic() + 30\n"
+        "while len(tree.descendants(os.getpid())) < 4: assert time.monotonic() < end\n"
         "os.kill(killed.pid, signal.SIGKILL); os.kill(stopped.pid, signal.SIGSTOP)\n"
+        "while killed.pid in tree.descendants(os.getpid()): assert time.monotonic() < end\n"
         "print(json.dumps([killed.answer(), stopped.answer(), left()]))"
     )
     assert played(story, tmp_path) == ["the check did not answer", "the check did not answer", 0]

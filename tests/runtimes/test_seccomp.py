@@ -105,7 +105,8 @@ def test_the_numbers_are_those_of_the_kernel_s_headers(machine: str) -> None:
         pytest.skip("no kernel headers here")
     text = path.read_text()
     found = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)\s", text)}
-    table = {**NUMBERS[machine], **seccomp._ARCHITECTURES[machine].numbers}
+    architecture = seccomp._ARCHITECTURES[machine]
+    table = {**NUMBERS[machine], **architecture.numbers, **architecture.of_processes}
     wrong = {name: (number, found[name]) for name, number in table.items() if name in found and found[name] != number}
     assert not wrong
     assert len(set(table) & set(found)) > len(table) * 0.9
@@ -150,6 +151,31 @@ def test_nobody_types_into_a_terminal_however_the_number_is_padded(filtered: Fil
         assert filtered("ioctl", 0, command | high) == ERRNO | errno.EPERM
     assert filtered("ioctl", 0, 0x5413) == ALLOW  # TIOCGWINSZ
     assert filtered("ioctl", 0x5412, 0x5401) == ALLOW  # the number of a descriptor is no command
+
+
+OF_PROCESSES = ("sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr", "prlimit64")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nobody_schedules_or_restricts_the_agent(machine: str) -> None:
+    program, numbers = seccomp.program(machine), seccomp._ARCHITECTURES[machine].of_processes
+    for name in OF_PROCESSES:
+        for pid, expected in ((0, ALLOW), (2, ALLOW), (1, ERRNO | errno.EPERM), (1 | HIGH, ERRNO | errno.EPERM)):
+            assert verdict(program, AUDIT[machine], numbers[name], pid) == expected
+    for name, everybody in (("setpriority", 2), ("ioprio_set", 3)):
+        number = numbers[name]
+        assert verdict(program, AUDIT[machine], number, everybody - 2, 0) == ALLOW
+        assert verdict(program, AUDIT[machine], number, everybody - 2, 77) == ALLOW
+        for which in range(4):
+            assert verdict(program, AUDIT[machine], number, which, 1) == ERRNO | errno.EPERM
+        for who in (0, 1000, HIGH):  # all that a user has
+            assert verdict(program, AUDIT[machine], number, everybody, who) == ERRNO | errno.EPERM
+
+
+def test_the_set_of_processors_is_kept_where_it_is_the_limit() -> None:
+    number = seccomp._ARCHITECTURES["x86_64"].of_processes["sched_setaffinity"]
+    assert verdict(seccomp.program("x86_64", pinned=True), AUDIT["x86_64"], number, 0) == ERRNO | errno.EPERM
+    assert verdict(seccomp.program("x86_64"), AUDIT["x86_64"], number, 0) == ALLOW
 
 
 def test_calls_of_other_architectures_are_refused(filtered: Filter) -> None:

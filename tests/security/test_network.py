@@ -101,6 +101,7 @@ def test_an_allow_list_lets_nothing_else_through(attacker: Attacker) -> None:
     assert {answer[:9] for answer in report["answers"].values()} <= {"HTTP/1.1 ", ""}
     assert report["gateway"] == []
     assert report["sockets"] == []
+    assert report["interfaces"] == ["lo"]
 
 
 @pytest.mark.skipif(problem() is not None, reason=f"the open network needs {(problem() or ('',))[0]}")

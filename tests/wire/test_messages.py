@@ -29,6 +29,16 @@ def test_an_exec_request_has_these_fields_in_this_order() -> None:
     assert request.fields() == [b"3", b"1", b"1500", b"4096", b"/workspace", b"2", b"echo", b"a b", b"A=1", b"B="]
 
 
+def test_an_exec_request_that_hides_values_says_of_how_many_entries() -> None:
+    request = messages.Exec(3, messages.HIDING, 0, 9, b"/", [b"echo"], [b"A=1", b"B=x", b"C=y"], hidden=2)
+    assert request.fields() == [b"3", b"4", b"0", b"9", b"/", b"1", b"echo", b"2", b"A=1", b"B=x", b"C=y"]
+    back = messages.Exec.parse(request.fields())
+    assert (back.hidden, back.env) == (2, [b"A=1", b"B=x", b"C=y"])
+    for wrong in (b"4", b"-1", b"x", b""):  # more than there are would take nothing for a value
+        with pytest.raises(ValueError):
+            messages.Exec.parse([*request.fields()[:7], wrong, b"A=1", b"B=x", b"C=y"])
+
+
 def test_an_exit_record_has_these_fields_in_this_order() -> None:
     exited = messages.Exited(
         exit_code=2,

@@ -192,3 +192,15 @@ def test_a_check_needs_all_of_its_words(sandlot: Sandlot, workspace: Workspace) 
     with pytest.raises(UsageError):
         services.start(sandlot._context, record_of(workspace), "s", FOREVER, readiness=readiness)
     assert nothing_left(workspace)
+
+
+def test_one_that_goes_over_a_limit_has_failed_of_it(sandlot: Sandlot) -> None:
+    workspace = sandlot.create(memory="64M")
+    hog = "import time\nkept = []\nfor _ in range(300): kept.append(bytearray(1 << 20)); time.sleep(0.005)"
+    workspace.services.start("s", ["python3", "-c", hog], wait=False)
+    wait_until(lambda: workspace.services.status("s").service.state.over, "it goes on")
+    assert state(workspace, "s")[0] == "failed"
+    assert "limit of memory" in state(workspace, "s")[1]
+    outcome = workspace.logs().commands[0].outcome
+    assert outcome is not None
+    assert outcome.limit == "memory"

@@ -81,6 +81,10 @@ def _whole_parser() -> argparse.ArgumentParser:
             parser.add_argument("--detach-keys")
         elif path == ("completion",):
             parser.add_argument("shell", choices=SHELLS)
+        elif path == ("mcp", "serve"):
+            from sandlot.cli.mcp import add_options
+
+            add_options(parser)
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")

@@ -23,12 +23,23 @@ GROUPS: dict[Path, str] = {
     ("workspace", "snapshot"): "save and list states of a workspace",
     ("workspace", "sync"): "bring later host changes in",
     ("base",): "the shared trees workspaces start from",
+    ("mcp",): "tools for chat hosts, by the Model Context Protocol",
+    ("host",): "connect chat hosts to sandlot's MCP server",
 }
 EXTRA: dict[Path, str] = {
     ("workspace", "shell", "attach"): "Attach this terminal to a shell that is open.",
+    ("mcp", "serve"): "Serve the tools of a startup mode to a chat host.",
+    ("host", "list"): "List chat hosts, and which of them are connected.",
+    ("host", "connect"): "Write the entry that starts sandlot's MCP server into a chat host's configuration.",
+    ("host", "disconnect"): "Take that entry out again.",
+    ("host", "print-config"): "Print the entry as it would be written, and write nothing.",
+    ("host", "doctor"): "Check everything between a chat host and sandlot, by really starting the server.",
+    ("host", "repair"): "Put right what doctor has found, or take that back.",
     ("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
     ("completion",): "Print the shell code that completes sandlot's commands.",
 }
+EXAMPLES: dict[Path, str] = {("mcp", "serve"): "sandlot mcp serve --mode repro-fix"}
+"""Of commands in EXTRA, for the help of the group they stand in."""
 TOUR = (
     "sandlot demo",
     "sandlot workspace create . --name fix-123",
@@ -36,6 +47,16 @@ TOUR = (
     "sandlot workspace diff fix-123",
     "sandlot workspace delete fix-123",
 )
+GROUP_EXAMPLES: dict[Path, tuple[str, ...]] = {
+    (): TOUR,
+    ("host",): (
+        "sandlot host list",
+        "sandlot host connect claude-code --mode repro-fix",
+        "sandlot host doctor claude-code",
+        "sandlot host disconnect claude-code",
+    ),
+}
+"""Of the groups whose examples are not those of their operations."""
 WIDEST = 110
 NARROW = 60
 
@@ -90,7 +111,9 @@ def print_help(group: Path, out: IO[str]) -> None:
         else:
             lines.append(f"  {name}".ljust(indent) + text.pop(0))
         lines += [" " * indent + line for line in text]
-    examples = TOUR if not group else tuple(load(BY_COMMAND[path]).examples[0] for path in paths[:5])
+    examples = GROUP_EXAMPLES.get(group) or tuple(
+        load(BY_COMMAND[path]).examples[0] for path in [each for each in paths if each in BY_COMMAND][:5]
+    )
     lines += ["", "examples:", *(f"  {line}" for line in examples)]
     lines += ["", f"{prefix} COMMAND --help says more, with examples"]
     print("\n".join(lines), file=out)

@@ -53,8 +53,12 @@ def _prepare() -> None:
         from sandlot.cli.completion import complete
 
         complete()
+    import resource
     import signal
 
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard:  # no core, on ctrl-\\ say: values of secrets are in our memory; runtimes/bubblewrap/limiting.py says why 1
+        resource.setrlimit(resource.RLIMIT_CORE, (1, hard))
     for number in (signal.SIGTERM, signal.SIGHUP):  # a one-shot workspace is deleted
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _terminated)
@@ -132,10 +136,18 @@ def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: boo
         from sandlot.cli.completion import command as completion
 
         return completion(words[1:])
+    if group == ("host",) and words[0] in ("list", "connect", "disconnect", "print-config", "doctor", "repair"):
+        from sandlot.cli.host import command as host
+
+        return host(words, json_wanted)
     if group == ("workspace", "shell") and (words[0] == "attach" or not words[0].startswith("-")):
         from sandlot.cli.shell import ATTACH, OPEN
         from sandlot.cli.shell import command as shell
 
         attach = words[0] == "attach"
         return shell(ATTACH if attach else OPEN, [*rest[1:]] if attach else rest, program)
+    if group == ("mcp",) and words[0] == "serve":
+        from sandlot.cli.mcp import command as serve
+
+        return serve(words[1:])
     raise unknown(group, words[0])

@@ -10,7 +10,9 @@ import time
 from sandlot.guest.supervisor import OUTPUT_EVERY_S
 from sandlot.wire import frames, messages, service
 
-MAX_CLIENTS = 64
+MAX_FOLLOWERS = 64
+MAX_CLIENTS = 256
+"""Followers and others: those only ask or stop, and must get through however many follow."""
 LONGEST_GRACE_MS = 600_000
 
 
@@ -67,10 +69,7 @@ class Audience:
     def join(self, connection: "_socket.socket", request: int) -> None:
         """Somebody new, whom the agent has passed on."""
         client = Client(connection, request)
-        if len(self.clients) >= MAX_CLIENTS:
-            client.tell(messages.FAILED, [b"workspace_busy", b"too many clients watch this service"])
-            connection.close()
-        elif client.tell(messages.JOINED, self.report.fields()):
+        if client.tell(messages.JOINED, self.report.fields()) and len(self.clients) < MAX_CLIENTS:
             self.add(client)
         else:
             connection.close()
@@ -132,8 +131,14 @@ class Audience:
                 elif kind == service.KEEP:
                     self.holder = None
                 elif kind == service.FOLLOW:
-                    client.follows = True
+                    self._follow(client)
         except BlockingIOError:
             return
         except (OSError, ValueError, IndexError, frames.FrameError):
+            self._leave(client)
+
+    def _follow(self, client: Client) -> None:
+        client.follows = sum(each.follows for each in self.clients.values()) < MAX_FOLLOWERS
+        if not client.follows:
+            client.tell(messages.FAILED, [b"workspace_busy", b"too many clients follow this service"])
             self._leave(client)

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NICE = 10
+NICE = 5
 MOST_LINKS = 100_000
 """Hard-linked files that are remembered, so that each counts once."""
 MOST_DESCRIPTORS = 500_000

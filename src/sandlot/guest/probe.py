@@ -49,7 +49,7 @@ class Probe:
         except BlockingIOError:
             text = b""
         if not text:
-            tree.send(tree.descendants(self.pid), signal.SIGKILL)
+            self._kill()
         self._end()
         if text == _READY:
             return None
@@ -57,8 +57,13 @@ class Probe:
 
     def close(self) -> None:
         """Give it up; nothing of it is left, what its command started included."""
-        tree.send(tree.descendants(self.pid), signal.SIGKILL)
+        self._kill()
         self._end()
+
+    def _kill(self) -> None:
+        """End what it runs, also when somebody has killed it first: its command is ours then, but in its session."""
+        tree.send(tree.descendants(self.pid), signal.SIGKILL)
+        tree.kill_session(self.pid)
 
     def _end(self) -> None:
         tree.send([self.pid], signal.SIGKILL)  # even when it has answered: somebody may have stopped it since
@@ -83,6 +88,7 @@ def _look(
             signal.signal(number, _interrupted)
         protect.end_with_parent(signal.SIGTERM)
         if os.getppid() == worker:
+            os.setsid()  # by which its command is found
             _keep_only(sink)  # above all not the lock that says that the service runs
             signal.setitimer(signal.ITIMER_REAL, limit_s)
             os.chdir(cwd)
@@ -185,7 +191,7 @@ def _command(words: "list[bytes]", env: "list[bytes]") -> None:
             words,
             environment,
             file_actions=actions,
-            setsid=True,
+            setpgroup=0,  # `kill 0` in it is not for us
             setsigmask=[],
             setsigdef=IGNORED,
         )

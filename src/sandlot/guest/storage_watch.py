@@ -30,8 +30,10 @@ COST_SHARE = 20
 WAIT_S = 0.03
 """Between looks whether a measurement is ready."""
 UNLIMITED = 1 << 62
-LATE_S = 2.0
+LATE_S = 5.0
 """A measurement that takes longer is looked at: whether it works, or whether somebody inside keeps it from working."""
+STARVED = 200
+"""It works if it gets one part in so many of a processor; it gets more among a hundred others that calculate."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -49,7 +51,9 @@ class StorageWatch:
         self.active = self.disk < UNLIMITED or self.inodes < UNLIMITED
         self.used: tuple[int, int] | None = (0, 0) if values.get("fresh") else None
         self.free = _free() if self.active else (0, 0)
-        """What the file system had free when ``used`` was measured."""
+        """The most that the file system had free since ``used`` was measured."""
+        self.reference = self.free
+        """What it had free then."""
         self.calm = 0
         """Bytes in use when there was room for everybody last."""
         self.pardon = (0, 0)
@@ -84,7 +88,7 @@ class StorageWatch:
         if job is None or job.parent != 1:
             return
         age = time.monotonic() - self.job_began
-        if job.state in b"Tt" or (age > LATE_S and job.time < age * TICKS / 20):
+        if job.state in b"Tt" or (age > LATE_S and job.time < age * TICKS / STARVED):
             os.kill(job.pid, signal.SIGKILL)
 
     def busy(self) -> bool:
@@ -179,22 +183,23 @@ class StorageWatch:
             size, inodes, closed, memory, hidden, mapped, cost = (int(each) for each in data.split())
         except ValueError:
             # It was ended before it had finished, and by whom if not by those it was to measure?
-            (size, inodes), closed, memory, hidden, mapped, cost = self.used or (0, 0), 1, 0, 1, 0, 0
-            self.used = size, inodes
+            size, inodes, closed, memory, hidden, mapped, cost = 0, 0, 1, 0, 1, 0, 0
+            self.used = self.used or (0, 0)
         self.next_job = now + COST_SHARE * cost / 1e6
         self.periodic = now + max(PERIOD_S, 50 * cost / 1e6)
         self.stirred = now + max(STIRRED_S, 50 * cost / 1e6)
         self.result_of_memory, self.blind = memory, bool(hidden)
         floored = free[0] < self._floor()
         if self.used is not None:
-            unseen = max(0, self.used[0] + max(0, self.free[0] - self.before[0]) - size)
+            unseen = max(0, self.used[0] + self.reference[0] - self.before[0] - size)
             if closed or (hidden and floored):
                 # Somebody does not let us look: what is gone from the file system counts as theirs.
                 size += unseen
-                inodes = max(inodes, self.used[1] + max(0, self.free[1] - self.before[1]))
+                inodes = max(inodes, self.used[1] + self.reference[1] - self.before[1])
             else:  # a mapping tells how long its file is, not how much of that is on the disk
                 size += min(unseen, mapped)
-        self.used, self.free = (size, inodes), self.before
+        self.used = size, inodes
+        self.free = self.reference = self.before
         return self._verdict(size, inodes, floored)
 
     def _verdict(self, size: int, inodes: int, floored: bool) -> str:

@@ -41,6 +41,7 @@ COST_SHARE = 10
 """Looking takes at most one part in so many of a processor."""
 HOLD_S = 0.3
 """How long what was told to end may take before it is ended from here, and before anything else is blamed."""
+NO_SPACE = os.strerror(errno.ENOSPC).encode()
 TOO_MANY = os.strerror(errno.EMFILE).encode()
 PERSISTENT = 32 << 20
 """Bytes for programs when files in memory alone fill the limit: enough to remove them."""
@@ -285,8 +286,12 @@ class Hits:
         return "hit:disk" if _full("/workspace") else ""
 
     def reason_said(self, status: int, words: bytes) -> str:
-        """The same for open files: the kernel counts no refusals, so all there is to go by is what it made them say."""
-        at = words.rfind(TOO_MANY) if self.files and status else -1
+        """The same by what it said at last: nobody counts refused files, and what was full may have room again."""
+        if status == 0:
+            return ""
+        if NO_SPACE in words and not _full("/workspace"):
+            return "hit:tmp"
+        at = words.rfind(TOO_MANY) if self.files else -1
         return "" if at < 0 or words[at + len(TOO_MANY) :].startswith(b" in system") else "hit:open_files"
 
 

@@ -10,10 +10,13 @@
     formats/        JSON with comments, TOML, YAML: changing one entry and nothing else
     files.py        reading, and replacing atomically
     records.py      the one backup of each file, and what is known of what we wrote
-    connecting.py   connect, disconnect, undo
+    planning.py     what would change, as data that can be shown
+    applying.py     carrying it out
+    connecting.py   connect, disconnect
+    listing.py      list
     starting.py     starting an entry's command as its host would, in both eras of the protocol
     checks.py       doctor
-    repairing.py    repair
+    repairing.py    repair, undo
 """
 
 from __future__ import annotations

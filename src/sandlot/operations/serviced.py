@@ -40,7 +40,7 @@ class ServiceResult:
     """Its last lines; ``service logs`` has all."""
     stderr: Output
     ports: tuple[PortInfo, ...] = ()
-    """The workspace's published ports: where it can be reached from the host, if it listens on one of them."""
+    """The workspace's published ports: where it can be reached while it runs, if it listens on one of them."""
 
     @property
     def ok(self) -> bool:
@@ -53,7 +53,8 @@ def service_result(context: Context, record: WorkspaceRecord, info: ServiceInfo,
     stdout, stderr = (_last(context, record, info, name) for name in ("stdout", "stderr"))
     ports: tuple[PortInfo, ...] = ()
     if record.network.published:  # a start of the workspace may have picked them just now
-        ports = network_info(context, context.store.find(record.id)).ports
+        network = network_info(context, context.store.find(record.id))
+        ports = network.ports if network.served else ()
     return kind(info, stdout, stderr, ports)
 
 

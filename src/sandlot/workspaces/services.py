@@ -278,7 +278,7 @@ def follow(
 ) -> None:
     """Hand what a service has printed from these offsets on to ``sink``, and then what it prints, until it is over.
 
-    What comes after the quota of a stream is not passed on.
+    What comes after the quota of a stream is not passed on. Raises WorkspaceBusy when too many follow it.
     """
     cancellation = cancellation or Cancellation()
     at = dict(offsets)
@@ -298,6 +298,8 @@ def follow(
         while (message := channel.receive(None)) is not None:
             if message[0] == messages.OUTPUT:
                 pass_on()
+            elif message[0] == messages.FAILED:
+                raise_failure(message[1])
 
     while command.outcome is None and held(folder):  # its worker lets go of who does not keep up: then we come back
         _talk(context, record, command, cancellation, listen)

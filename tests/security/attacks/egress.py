@@ -39,11 +39,34 @@ def attempt(name, action):
 
 
 hosts = [
-    "127.0.0.1", "127.1", "0x7f.1", "0x7f000001", "017700000001", "2130706433", "0", "0.0.0.0", "localhost", "LOCALHOST.",
-    "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f00:1]", "[64:ff9b::7f00:1]",
-    "[2002:7f00:1::]", "169.254.169.254", "2852039166", "[fd00:ec2::254]", "[fe80::1%25lo]", "127.0.0.2%00.one.test",
-    "one.test@127.0.0.1", "127.0.0.1#one.test", "one.test\\@127.0.0.1", "metadata.google.internal", socket.gethostname(),
-]  # fmt: skip
+    "127.0.0.1",
+    "127.1",
+    "0x7f.1",
+    "0x7f000001",
+    "017700000001",
+    "2130706433",
+    "0",
+    "0.0.0.0",
+    "localhost",
+    "LOCALHOST.",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:7f00:1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "169.254.169.254",
+    "2852039166",
+    "[fd00:ec2::254]",
+    "[fe80::1%25lo]",
+    "127.0.0.2%00.one.test",
+    "one.test@127.0.0.1",
+    "127.0.0.1#one.test",
+    "one.test\\@127.0.0.1",
+    "metadata.google.internal",
+    socket.gethostname(),
+]
 for host in hosts:
     for port in (forbidden, 80, 443):
         place = "%s:%d" % (host, port)
@@ -79,15 +102,30 @@ for name, body in (
 for address in ("127.0.0.1", "127.0.0.2", "10.0.2.2", "192.0.2.1", "8.8.8.8"):
     for port in (forbidden, 53, 80, 443):
         attempt("direct %s:%d" % (address, port), lambda a=address, p=port: socket.create_connection((a, p), 1).close())
+for server in ("10.0.2.3", "127.0.0.53", "127.0.0.1", "8.8.8.8", "192.0.2.53"):
+
+    def query(server=server):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+            made.settimeout(0.3)
+            made.sendto(b"\1\0\1\0\0\1\0\0\0\0\0\0\7example\3org\0\0\1\0\1", (server, 53))
+            made.recv(512)
+
+    attempt("dns at " + server, query)
 attempt("dns", lambda: socket.getaddrinfo("example.org", 80))
-attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close())
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_PACKET):
+    attempt("raw %d" % family, lambda family=family: socket.socket(family, socket.SOCK_RAW, 1).close())
+attempt("ping", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close())
 # The gateway's helper has joined this network: nothing of it may be seen from here.
 processes = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-commands = [open("/proc/%s/cmdline" % name, "rb").read().decode("latin-1") for name in processes]
+commands = []
+for name in processes:
+    with open("/proc/%s/cmdline" % name, "rb") as file:
+        commands.append(file.read().decode("latin-1"))
+interfaces = [name for _, name in socket.if_nameindex()]
 with open("/proc/net/unix") as file:
     sockets = [line.split()[-1] for line in file.readlines()[1:] if line.split()[-1].startswith(("@", "/"))]
 with socket.create_connection(proxy, 10) as made:  # it works at all: what is refused is refused on purpose
     made.sendall(("GET http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (allowed, allowed)).encode())
     works = made.recv(4096)[:12].decode("latin-1")
 json.dump({"reached": reached, "answers": answers, "works": works, "gateway": [c for c in commands if "gateway" in c],
-           "sockets": sockets}, sys.stdout)  # fmt: skip
+           "sockets": sockets, "interfaces": interfaces}, sys.stdout)  # fmt: skip

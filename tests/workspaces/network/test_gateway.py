@@ -110,11 +110,12 @@ def test_with_the_network_off_a_failure_says_so(workspace: Workspace) -> None:
 def test_who_refuses_in_the_proxys_place_survives_its_clients(workspace: Workspace) -> None:
     attack = """
 import socket
+end = b"\\r\\n\\r\\n"
+said = [b"", b"CONNECT", end, b"\\xff" * 5000, b"GET http:///" + end, b"CONNECT :x y" + end]
 held = []
 for n in range(300):
-    made = socket.create_connection(("127.0.0.1", 3128))
-    made.sendall([b"", b"CONNECT", b"\\r\\n\\r\\n", b"\\xff" * 5000, b"GET http:///\\r\\n\\r\\n", b"CONNECT :x y\\r\\n\\r\\n"][n % 6])
-    held.append(made)
+    held.append(socket.create_connection(("127.0.0.1", 3128)))
+    held[-1].sendall(said[n % len(said)])
 """
     assert workspace.exec(["python3", "-c", attack]).exit_status in (0, 1)
     assert "network_denied: one.test:80" in workspace.exec(["curl", "-s", "http://one.test/"]).stdout.text
@@ -292,9 +293,16 @@ def test_a_one_shot_workspace_has_a_network_too(sandlot: Sandlot, server: Origin
 
 @pytest.mark.parametrize(
     "fields",
-    [{"network": "off", "allow": ["a.test"]}, {"allow": ["0x7f.1"]}, {"allow_private": ["a.test"]}, {"allow_preset": ["none"]},
-     {"publish": ["x"]}, {"publish": ["9:80", "9:81"]}, {"network": "sometimes"}],
-)  # fmt: skip
+    [
+        {"network": "off", "allow": ["a.test"]},
+        {"allow": ["0x7f.1"]},
+        {"allow_private": ["a.test"]},
+        {"allow_preset": ["none"]},
+        {"publish": ["x"]},
+        {"publish": ["9:80", "9:81"]},
+        {"network": "sometimes"},
+    ],
+)
 def test_a_network_that_makes_no_sense_is_refused_before_anything_is_made(
     sandlot: Sandlot, fields: dict[str, list[str]]
 ) -> None:

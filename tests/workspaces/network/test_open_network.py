@@ -75,7 +75,7 @@ def test_the_filter_passes_arp_the_name_server_and_public_ipv4_alone() -> None:
 def _run(program: bytes, packet: bytes) -> int:
     """What a classic BPF program of ours returns for a packet."""
     steps = list(struct.iter_unpack("=HBBI", program))
-    value = at = 0
+    value, at = 0, 0
     while True:
         code, if_so, if_not, number = steps[at]
         at += 1
@@ -87,7 +87,7 @@ def _run(program: bytes, packet: bytes) -> int:
             at += if_so if value == number else if_not
         else:
             assert code == 0x06
-            return number
+            return int(number)
 
 
 @needs_it

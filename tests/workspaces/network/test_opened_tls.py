@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import socket
 import ssl
 import threading
@@ -20,7 +21,7 @@ from tests.workspaces.network.test_proxy import tunnel
 
 
 def certificate(folder: Path, host: str) -> Path:
-    """A file with key and certificate of ``host``, signed by itself."""
+    """A file with key and certificate of ``host``, a name or an address, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     today = datetime.datetime.now(datetime.UTC)
@@ -32,7 +33,7 @@ def certificate(folder: Path, host: str) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(today - datetime.timedelta(days=1))
         .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -42,6 +43,13 @@ def certificate(folder: Path, host: str) -> Path:
         + made.public_bytes(serialization.Encoding.PEM)
     )
     return file
+
+
+def _general(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 class Stamp(Untouched):
@@ -144,7 +152,7 @@ def test_another_protocol_inside_an_opened_tunnel_passes_both_ways(serve: Serve,
             accepted, _ = listener.accept()
             with context.wrap_socket(accepted, server_side=True) as tls:
                 assert b"x-seen" in tls.recv(65536).lower()
-                tls.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+                tls.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
                 tls.sendall(tls.recv(100).upper())
 
         thread = threading.Thread(target=run)
@@ -154,7 +162,9 @@ def test_another_protocol_inside_an_opened_tunnel_passes_both_ways(serve: Serve,
         with served.connect() as client:
             tunnel(client, place)
             with opened(client, file) as tls:
-                tls.sendall(f"GET / HTTP/1.1\r\nHost: {place}\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n".encode())
+                tls.sendall(
+                    f"GET / HTTP/1.1\r\nHost: {place}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".encode()
+                )
                 assert tls.recv(65536).startswith(b"HTTP/1.1 101 ")
                 tls.sendall(b"ping")
                 assert tls.recv(100) == b"PING"

@@ -31,9 +31,30 @@ def test_a_host_has_one_form(written: str, meant: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ".", "a..b", "a b", "a/b", "a\n", "a\0b", "0x7f.1", "0x7f000001", "017700000001", "2130706433", "127.1", "0177.0.0.1",
-     "127.0.0.1.5", "::ffff:127.0.0.1", "[::ffff:7f00:1]", "fe80::1%eth0", "1.2.3.4.x.5", "a" * 64, "a." * 127 + "b", "*"],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "a..b",
+        "a b",
+        "a/b",
+        "a\n",
+        "a\0b",
+        "0x7f.1",
+        "0x7f000001",
+        "017700000001",
+        "2130706433",
+        "127.1",
+        "0177.0.0.1",
+        "127.0.0.1.5",
+        "::ffff:127.0.0.1",
+        "[::ffff:7f00:1]",
+        "fe80::1%eth0",
+        "1.2.3.4.x.5",
+        "a" * 64,
+        "a." * 127 + "b",
+        "*",
+    ],
+)
 def test_what_a_resolver_could_take_for_something_else_is_no_host(text: str) -> None:
     with pytest.raises(ValueError):
         host_name(text)
@@ -42,7 +63,7 @@ def test_what_a_resolver_could_take_for_something_else_is_no_host(text: str) -> 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(1, 4))
 def test_an_address_in_an_odd_notation_is_no_host(value: int, style: int, parts: int) -> None:
     rest = value & (2 ** (8 * (5 - parts)) - 1)
-    numbers = [(value >> 24) & 255, (value >> 16) & 255, (value >> 8) & 255][: parts - 1] + [rest]
+    numbers = [*[(value >> 24) & 255, (value >> 16) & 255, (value >> 8) & 255][: parts - 1], rest]
     text = ".".join(["%d", "0%o", "0x%x", "0X%X"][style] % number for number in numbers)
     usual = str(ipaddress.IPv4Address(socket.inet_aton(text)))
     try:
@@ -63,12 +84,20 @@ def test_nothing_that_is_a_host_holds_surprises(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("entry", "host", "port", "matches"),
-    [("a.example", "a.example", 443, True), ("a.example", "a.example", 80, True), ("a.example", "a.example", 22, False),
-     ("a.example", "b.a.example", 443, False), ("*.a.example", "b.a.example", 443, True), ("*.a.example", "a.example", 443, False),
-     ("*.a.example", "c.b.a.example", 443, True), ("*.a.example", "nota.example", 443, False),
-     ("a.example:8080", "a.example", 8080, True), ("a.example:8080", "a.example", 443, False),
-     ("[2001:db8::1]:99", "2001:db8::1", 99, True)],
-)  # fmt: skip
+    [
+        ("a.example", "a.example", 443, True),
+        ("a.example", "a.example", 80, True),
+        ("a.example", "a.example", 22, False),
+        ("a.example", "b.a.example", 443, False),
+        ("*.a.example", "b.a.example", 443, True),
+        ("*.a.example", "a.example", 443, False),
+        ("*.a.example", "c.b.a.example", 443, True),
+        ("*.a.example", "nota.example", 443, False),
+        ("a.example:8080", "a.example", 8080, True),
+        ("a.example:8080", "a.example", 443, False),
+        ("[2001:db8::1]:99", "2001:db8::1", 99, True),
+    ],
+)
 def test_an_entry_means_what_it_says(entry: str, host: str, port: int, matches: bool) -> None:
     assert AllowEntry.parse(entry).matches(host, port) is matches
     assert str(AllowEntry.parse(str(AllowEntry.parse(entry)))) == entry
@@ -98,11 +127,41 @@ def test_a_fork_publishes_the_same_ports_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "127.255.255.254", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-     "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "198.18.0.1", "224.0.0.1", "240.0.0.1",
-     "255.255.255.255", "::", "::1", "::ffff:8.8.8.8", "::8.8.8.8", "64:ff9b::808:808", "64:ff9b:1::1", "2002:808:808::1",
-     "2001::1", "2001:db8::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "100::1", "not an address"],
-)  # fmt: skip
+    [
+        "127.0.0.1",
+        "127.255.255.254",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:8.8.8.8",
+        "::8.8.8.8",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "2002:808:808::1",
+        "2001::1",
+        "2001:db8::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+        "100::1",
+        "not an address",
+    ],
+)
 def test_addresses_that_lead_back_are_closed(address: str) -> None:
     assert closed_because(address) is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from sandlot.model.network import NetworkMode
+from sandlot.workspaces.network import proxy
 from sandlot.workspaces.network.judge import Judge, Target
 from tests.workspaces.network.conftest import DEADLINE_S, Origin, Serve, read_all, running
 from tests.workspaces.network.test_server_name import hello
@@ -59,10 +61,9 @@ def test_a_body_of_any_kind_arrives(serve: Serve, origin: Origin) -> None:
 
 def test_a_client_that_waits_to_be_told_to_continue_is_told(serve: Serve, origin: Origin) -> None:
     place = f"one.test:{origin.port}"
+    head = f"POST http://{place}/ HTTP/1.1\r\nHost: {place}\r\n{CLOSE}Content-Length: 2\r\n"
     with serve(private=(place,)).connect() as client:
-        client.sendall(
-            f"POST http://{place}/ HTTP/1.1\r\nHost: {place}\r\n{CLOSE}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode()
-        )
+        client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"hi")
         assert b"200 OK" in read_all(client)
@@ -120,7 +121,7 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(serve: Ser
         answers = [["127.0.0.1"], ["127.0.0.2"]]
 
         class Turning(dict[str, list[str]]):
-            def get(self, *_: object) -> list[str]:  # type: ignore[override]  # a resolver that changes its mind
+            def get(self, *_: object) -> list[str]:  # a resolver that changes its mind
                 return answers.pop(0)
 
         served = serve(private=(f"one.test:{origin.port}",), names=Turning())
@@ -151,8 +152,9 @@ def test_a_host_header_that_names_another_host_is_refused(serve: Serve, origin: 
 
 @pytest.mark.parametrize(
     "request_line",
-    ["GET / HTTP/1.1", "GET ftp://one.test/ HTTP/1.1", "GET https://one.test/ HTTP/1.1", "GET http://u:p@one.test/ HTTP/1.1",
-     "GET http://one.test:x/ HTTP/1.1", "GET http://one.test:99999/ HTTP/1.1", "CONNECT one.test HTTP/1.1", "GARBAGE"],
+    ["GET / HTTP/1.1", "GET ftp://one.test/ HTTP/1.1", "GET https://one.test/ HTTP/1.1", "CONNECT one.test HTTP/1.1",
+     "GET http://one.test:x/ HTTP/1.1", "GET http://one.test:99999/ HTTP/1.1", "GET http://u:p@one.test/ HTTP/1.1",
+     "GARBAGE"],
 )  # fmt: skip
 def test_what_is_no_request_to_a_proxy_is_a_bad_request(serve: Serve, request_line: str) -> None:
     served = serve(allow=("one.test",))
@@ -220,12 +222,11 @@ def test_half_an_answer_is_never_a_whole_one(serve: Serve) -> None:
         place = f"one.test:{listener.getsockname()[1]}"
         with serve(private=(place,)).connect() as client:
             client.sendall(get(place))
-            found = b""
+            found: list[bytes] = []
             with pytest.raises(ConnectionResetError):
-                while data := client.recv(65536):
-                    found += data
+                found.extend(iter(lambda: client.recv(65536), b""))
         thread.join(DEADLINE_S)
-    assert b"502" not in found
+    assert b"502" not in b"".join(found)
 
 
 def tunnel(client: socket.socket, place: str) -> bytes:
@@ -332,6 +333,48 @@ def test_a_tunnel_to_443_carries_tls_to_that_host_and_nothing_else(
         assert read_all(client) in (b"", bytes((21, 3, 3, 0, 2, 2, 112)))
     assert first_bytes(listener, 1) == b""
     assert served.refused == ["one.test:443"]
+
+
+def test_a_tunnel_to_port_80_carries_requests_to_that_host_and_nothing_else(serve: Serve, origin: Origin) -> None:
+    """Else an allowed name would open the way to every site that is served at the same address."""
+    served = serve(allow=("one.test",), judge=judge_for(origin.port))
+    asked = b"GET /%s HTTP/1.1\r\nHost: %s\r\n" + CLOSE.encode() + b"\r\n"
+    connect = b"CONNECT one.test:80 HTTP/1.1\r\nHost: one.test\r\n\r\n"
+    with served.connect() as client:
+        tunnel(client, "one.test:80")
+        client.sendall(asked % (b"later", b"one.test"))
+        assert read_all(client).endswith(b"answer to /later")
+    assert served.ask(connect + asked % (b"early", b"one.test")).endswith(b"answer to /early")
+    for host in (b"two.test", b"one.test:81"):
+        assert b"HTTP/1.1 403 network_denied" in served.ask(connect + asked % (b"x", host))
+    for bytes_ in (b"SSH-2.0-x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", hello("one.test"), connect):
+        assert b" 200 OK" not in served.ask(connect + bytes_ + b"\r\n\r\n")
+    assert [path for path, _, _ in origin.seen] == ["/later", "/early"]
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2", "websocket, h2c"])
+def test_an_upgrade_to_what_would_hide_the_host_is_not_passed_on(serve: Serve, origin: Origin, protocol: str) -> None:
+    place = f"one.test:{origin.port}"
+    extra = f"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n"
+    assert b" 200 OK" in serve(private=(place,)).ask(get(place, "/", extra))
+    assert not {"upgrade", "http2-settings", "connection"} & set(origin.seen[0][1])
+
+
+def test_a_client_that_drips_its_request_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "IDLE_CLIENT_S", 0.3)
+    drops = itertools.cycle(b"GET http://one.test/ HTTP/1.1\r\nX: " + b"x" * 50)
+    with serve(allow=("one.test",)).connect() as client:
+        client.settimeout(0.05)  # the pace of the drops
+        for drop in itertools.islice(drops, 400):
+            try:
+                client.sendall(bytes((drop,)))
+                if client.recv(1) == b"":
+                    return
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return
+        pytest.fail("it is still listening after 20 s")
 
 
 def test_another_protocol_after_an_upgrade_passes_both_ways(serve: Serve, listener: socket.socket) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from sandlot.errors import SecretExposed, SecretNotFound, StateCorrupt, UsageErr
 from sandlot.paths import Paths
 from sandlot.sdk import Sandlot, Workspace
 from sandlot.workspaces.secrets import vault as vaults
-from tests.conftest import Cli
+from tests.conftest import Cli, clean_environment
 from tests.workspaces.conftest import folder_of, wait_until
 
 VALUE = "value-0123456789-abcdef"
@@ -288,6 +292,27 @@ def test_the_command_line_takes_values_from_stdin_files_and_variables_alone(cli:
     assert b"hint:" in gone.stderr
 
 
+def test_the_command_line_leaves_no_core_with_values_in_it(
+    workspace: Workspace, state_dir: Path, tmp_path: Path
+) -> None:
+    words = ["workspace", "secret", "set", workspace.id, "API_KEY", "--reveal-only"]
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        asked = subprocess.Popen(
+            [sys.executable, "-m", "sandlot", *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(state_dir), cwd=tmp_path,
+        )  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    with asked:
+        limits = Path(f"/proc/{asked.pid}/limits")
+        wait_until(lambda: "Max core file size        1 " in limits.read_text(), "a core would be left")
+        asked.send_signal(signal.SIGQUIT)
+        assert asked.wait() == -signal.SIGQUIT
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_value_on_the_command_line_is_refused_and_not_repeated(cli: Cli) -> None:
     done = cli("workspace", "create", "--secret", f"API_KEY={VALUE}@api.example.com", "--json")
     assert done.returncode == 2
@@ -316,6 +341,18 @@ def test_a_vault_that_is_no_file_is_refused(keeper: Workspace, tmp_path: Path, k
         keeper.exec(["true"], reveal=["API_KEY"])
     assert "remove it" in caught.value.hint
     vault.rmdir() if kind == "folder" else vault.unlink()
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_change(keeper: Workspace, state_dir: Path) -> None:
+    for name in ("BOTH", "API_KEY"):
+        folder_of(keeper).joinpath(".secrets.0a0b0c0d").write_text(VALUE)
+        if name == "BOTH":
+            keeper.secrets.set(name, value=OTHER, reveal_only=True)
+        else:
+            keeper.secrets.delete("BOTH")
+            keeper.secrets.delete(name)
+        assert not folder_of(keeper).joinpath(".secrets.0a0b0c0d").exists()
+    assert not [path for path in state_dir.rglob("*") if path.is_file() and VALUE.encode() in path.read_bytes()]
 
 
 def test_the_vault_of_somebody_else_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

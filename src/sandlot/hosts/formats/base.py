@@ -13,7 +13,7 @@ JsonObject: TypeAlias = "dict[str, JsonValue]"
 KeyPath: TypeAlias = "tuple[str, ...]"
 
 
-class Unparsable(Exception):
+class Unparsable(ValueError):
     """A text is not what its name says; ``line`` and ``column`` are counted from 1."""
 
     def __init__(self, message: str, line: int, column: int) -> None:

@@ -99,7 +99,7 @@ class _Reader:
 
     def string(self) -> str:
         if not self.text.startswith('"', self.at):
-            raise self.wrong('a name in double quotes is missing')
+            raise self.wrong("a name in double quotes is missing")
         try:
             value, self.at = _decode_string(self.text, self.at)
         except json.JSONDecodeError as error:

@@ -65,7 +65,7 @@ class Toml:
 
 
 def _made(value: JsonValue) -> Any:
-    """A value as tomlkit writes it: an object as a table with a header, its objects below as inline tables or tables."""
+    """A value as tomlkit writes it: an object as a table with a header."""
     import tomlkit
 
     if not isinstance(value, dict):

@@ -174,8 +174,8 @@ def gaps(enforcement: dict[str, str]) -> tuple[str, ...]:
     """What this machine leaves open of the limits, in the words of known gaps."""
     found = [
         "disk and inodes of a workspace's changes are measured, not refused by the kernel: a program that writes fast "
-        "overshoots by what it writes in about 0.1 s, and what is deleted but still mapped is not seen until the disk "
-        "is nearly full"
+        "overshoots by what it writes in about 0.1 s (more where there are many files), and what is deleted but kept "
+        "open by a process that hides what it has open is not seen until the disk is nearly full"
     ]
     if enforcement.get("memory") != Enforcement.KERNEL:
         found.append(
@@ -183,7 +183,10 @@ def gaps(enforcement: dict[str, str]) -> tuple[str, ...]:
             "in about 50 ms; memory of the kernel itself (pipes, sockets, open files) is not counted"
         )
     if enforcement.get("processes") != Enforcement.KERNEL:
-        found.append("processes are counted, not refused by the kernel: a fork bomb overshoots for about 50 ms")
+        found.append(
+            "processes are counted, not refused by the kernel: a fork bomb overshoots, and one that doubles itself is "
+            "faster than the watcher and can fill the process table of the machine or container before it is ended"
+        )
     if enforcement.get("cpus") != Enforcement.KERNEL:
         found.append("processors are given as whole ones only: shares of them need control groups")
     return tuple(found)

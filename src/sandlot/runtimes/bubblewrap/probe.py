@@ -25,7 +25,7 @@ from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 __all__ = ["Prober"]
 
 PROBE_S = 20.0
-FORMAT = 2
+FORMAT = 3
 
 KNOWN_GAPS = (
     "a bug in the Linux kernel reachable through allowed system calls: the kernel is shared with the host",

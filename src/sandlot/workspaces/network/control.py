@@ -26,11 +26,8 @@ READY_S = 30.0
 """How long a gateway may take to be ready; 60 ms is usual, a loaded machine needs more."""
 GRACE_S = 3.0
 """How long a gateway may take to end its own helpers."""
-_ENVIRONMENT = (
-    "ALL_PROXY", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "LANG", "LC_ALL", "NO_PROXY", "PATH", "SSL_CERT_DIR",
-    "SSL_CERT_FILE", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-"""What a gateway sees of our environment: how this machine reaches the network, and whom it trusts."""
+_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE")
+"""What a gateway sees of our environment, above all whom this machine trusts."""
 
 
 class Gateway:

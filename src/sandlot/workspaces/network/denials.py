@@ -18,6 +18,8 @@ __all__ = ["Denial", "DenialLog", "read", "record", "refused", "summed"]
 
 LOG_BYTES = 256 * 1024
 """Beyond this the older half of the log is dropped."""
+MAX_PLACES = 20
+"""So many are named in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ def refused(field: bytes) -> Denial | None:
 
 
 def summed(denials: Iterable[Denial]) -> tuple[str, ...]:
-    """``host:port`` with its count, each once, in order of first appearance."""
+    """``host:port`` with its count, each once, in order of first appearance; the last entry says how many more."""
     counts = Counter(each.place for each in denials)
-    return tuple(f"{place} ({count} times)" if count > 1 else place for place, count in counts.items())
+    found = [f"{place} ({count} times)" if count > 1 else place for place, count in counts.items()]
+    more = len(found) - MAX_PLACES
+    return (*found[:MAX_PLACES], f"... and {more} more") if more > 0 else tuple(found)
 
 
 def _now() -> str:

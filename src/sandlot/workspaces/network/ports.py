@@ -14,6 +14,8 @@ __all__ = ["PortTaken", "carry", "listen"]
 
 BACKLOG = 128
 CONNECT_S = 10.0
+IDLE_S = 86400.0
+"""Longer than a tunnel of the proxy may be idle: both ends are here, and pools of connections lie idle for hours."""
 
 MakeSocket = Callable[[socket.AddressFamily], socket.socket]
 
@@ -51,7 +53,7 @@ def carry(outside: socket.socket, port: int, make: MakeSocket) -> None:
             return
         with inside:
             keep_alive(inside)
-            relay(outside, inside)
+            relay(outside, inside, idle_s=IDLE_S)
 
 
 def _connected(port: int, make: MakeSocket) -> socket.socket | None:

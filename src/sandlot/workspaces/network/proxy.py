@@ -32,6 +32,8 @@ IDLE_CLIENT_S = 120.0
 HELLO_S = 15.0
 STALLED_S = 60.0
 """How long a peer may take to accept what we send it."""
+PLAIN_PORT = 80
+"""What is sent through a tunnel to this port are requests like any others (websockets do that): they are read."""
 TLS_ALERT_UNRECOGNIZED_NAME = bytes((21, 3, 3, 0, 2, 2, 112))
 
 
@@ -75,7 +77,9 @@ class _Client:
     target: Target | None = None
     """Where ``upstream`` leads."""
     inside: Target | None = None
-    """The host whose TLS we have opened: every request is for it."""
+    """The host that a tunnel leads to in which we read requests: every one is for it."""
+    scheme: str = "http"
+    """What requests are asked by: https behind TLS that we have opened."""
 
     def __post_init__(self) -> None:
         self.side = Side(self.connection, h11.SERVER)
@@ -134,7 +138,8 @@ class _Client:
         headers: Headers = list(request.headers)
         target = self._judged(host, port)
         _check_host_header(headers, target.host, port, 443 if scheme == "https" else 80)
-        upgrade = any(name == b"upgrade" for name, _ in headers)
+        # No other protocol: h2c, say, would name hosts that we do not see.
+        upgrade = any(name == b"upgrade" and value.strip().lower() == b"websocket" for name, value in headers)
         headers = [each for each in forwarded(headers, upgrade=upgrade) if each[0] not in (b"host", b"expect")]
         headers.insert(0, (b"host", _authority(target.host, port, 443 if scheme == "https" else 80)))
         path, headers = self.proxy.interceptor.rewrite(scheme, target.host, port, path, headers)
@@ -154,20 +159,19 @@ class _Client:
         """(scheme, host, port, path) of a request."""
         target = bytes(request.target)
         if self.inside is not None and target[:1] == b"/":
-            return "https", self.inside.host, self.inside.port, target
+            return self.scheme, self.inside.host, self.inside.port, target
         scheme, colon, rest = target.partition(b"://")
-        wanted = b"http" if self.inside is None else b"https"
-        if not colon or scheme.lower() != wanted:
+        if not colon or scheme.lower() != self.scheme.encode():
             raise BadRequest("this is a proxy: it takes http:// addresses and CONNECT")
         cut = min((at for at in (rest.find(each) for each in (b"/", b"?", b"#")) if at >= 0), default=len(rest))
         authority, path = rest[:cut], rest[cut:].partition(b"#")[0]
-        host, port = _host_and_port(authority, 80 if self.inside is None else 443)
+        host, port = _host_and_port(authority, 443 if self.scheme == "https" else 80)
         if self.inside is not None and (self.proxy.judge.name(host, port), port) != (
             self.inside.host,
             self.inside.port,
         ):
             raise Denied(host, port, f"the tunnel leads to {self.inside.host}")
-        return wanted.decode(), host, port, path if path[:1] == b"/" else b"/" + path
+        return self.scheme, host, port, path if path[:1] == b"/" else b"/" + path
 
     def _judged(self, host: str, port: int) -> Target:
         """The checked host. One that an open connection leads to needs no second look, and no second resolution."""
@@ -223,13 +227,16 @@ class _Client:
             stack.enter_context(upstream)
             self.side.send(h11.Response(status_code=200, headers=[], reason=b"Connection established"))
             early, _ = self.side.http.trailing_data
-            if not opened:
+            if not opened and target.port != PLAIN_PORT:
                 self._closed_tunnel(target, upstream, early)
                 return False
-            if early:
+            if opened and early:
                 raise OSError("the client did not wait for the tunnel")
-            self.side = Side(self._open(target), h11.SERVER)
+            self.side = Side(self._open(target) if opened else self.connection, h11.SERVER)
+            if early:
+                self.side.http.receive_data(early)
             self.inside = self.target = target
+            self.scheme = "https" if opened else "http"
             self.upstream = Side(upstream, h11.CLIENT)
             stack.pop_all()
         return True

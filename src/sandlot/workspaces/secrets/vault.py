@@ -96,6 +96,7 @@ def save(own: WorkspacePaths, vault: Vault) -> None:
     }
     draft = own.secrets_draft
     try:
+        _sweep(own)
         _write(draft, json.dumps(data).encode())
         os.replace(draft, own.secrets)
     except OSError as error:
@@ -115,6 +116,12 @@ def _write(path: Path, data: bytes) -> None:
 def destroy(own: WorkspacePaths) -> None:
     """Remove the file and what a killed writer left of one: at once, while all the rest may wait in the trash."""
     with contextlib.suppress(OSError):
-        for entry in list(own.root.iterdir()):
-            if entry == own.secrets or own.is_secrets_draft(entry):
-                entry.unlink()
+        _sweep(own)
+        own.secrets.unlink(missing_ok=True)
+
+
+def _sweep(own: WorkspacePaths) -> None:
+    """Remove what a killed writer left: a value that has been replaced or deleted since must not stay there."""
+    for entry in list(own.root.iterdir()):
+        if own.is_secrets_draft(entry):
+            entry.unlink()

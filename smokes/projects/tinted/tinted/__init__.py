@@ -1,0 +1,5 @@
+"""Colours for your terminal."""
+
+
+def red(text):
+    return f"\x1b[31m{text}\x1b[0m"
