@@ -7,6 +7,8 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test lint format types imports dist-check bench chaos soak test-pythons clean
+.PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
+.PHONY: smoke-parallel-workspaces
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -40,6 +42,24 @@ types: $(STAMP) ## strict type check
 
 imports: $(STAMP) ## the rooms import downwards only
 	$(BIN)/lint-imports
+
+smoke-use-cases: $(STAMP) ## the recipes of docs/use-cases for real; RUNTIME=NAME chooses what isolates
+	$(BIN)/python -m smokes all
+
+smoke-repro-fix-loop: $(STAMP) ## recipe: reproduce a failure, fix it, prove it, hand it back
+	$(BIN)/python -m smokes repro-fix-loop
+
+smoke-untrusted-inspection: $(STAMP) ## recipe: run a hostile package where it can do no harm
+	$(BIN)/python -m smokes untrusted-inspection
+
+smoke-cold-start-validation: $(STAMP) ## recipe: does a fresh checkout install, test and run?
+	$(BIN)/python -m smokes cold-start-validation
+
+smoke-review-eval: $(STAMP) ## recipe: a change against a checklist, with proofs
+	$(BIN)/python -m smokes review-eval
+
+smoke-parallel-workspaces: $(STAMP) ## recipe: one workspace for each issue, at the same time
+	$(BIN)/python -m smokes parallel-workspaces
 
 dist-check: $(STAMP) ## build sdist and wheel, install the wheel alone, run it from an empty folder
 	$(BIN)/python scripts/dist_check.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def unavailable(runtime: str) -> str:
     """Why nothing can be run on this runtime; empty when it can."""
     try:
-        with Sandlot() as sandlot:
+        with tempfile.TemporaryDirectory(prefix="sl-smoke-") as state, Sandlot(state) as sandlot:
             report = sandlot.doctor()
     except SandlotError as error:
         return str(error)

@@ -73,7 +73,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     summary = hands.summary("newcomer")
     for line in ("[exit 1]", "did not succeed", "web [ready]"):
         expect(line in summary, f"the summary says {line!r}", summary)
-    tell.note(refusal)
+    tell.note(refusal.splitlines()[0])
 
     tell.step("Stop it, start over, and see the same")
     expect(hands.service_stop("newcomer", "web").state == "stopped", "the service has stopped")

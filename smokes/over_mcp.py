@@ -46,7 +46,7 @@ class McpHands:
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "sandlot", "mcp", "serve", "--mode", mode, "--project-path", str(scene.project)],
-            env={**scene.environment(), "PYTHONPATH": _import_path(), "RUNTIME": runtime},
+            env={**scene.environment(), "PYTHONPATH": _import_path()},
             cwd=scene.folder,
         )
         with start_blocking_portal() as portal:

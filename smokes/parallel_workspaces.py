@@ -92,7 +92,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     tell.step("See that the mode is the same for all of them")
     refusal = hands.refused("workspace_fork", workspace="issue-1")
     expect("repro-fix does not show" in refusal, "what the mode does not show is refused and the mode named", refusal)
-    tell.note(refusal)
+    tell.note(refusal.splitlines()[0])
 
     tell.step("Delete the rest")
     for name in ("issue-1", "issue-3-ben"):

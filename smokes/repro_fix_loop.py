@@ -80,7 +80,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
         expect("repro-fix does not show" in refusal, f"{tool} is refused and the mode named", refusal)
     refusal = hands.refused("workspace_create", network="open")
     expect("repro-fix" in refusal and "network" in refusal, "a hidden argument is refused and the mode named", refusal)
-    tell.note(refusal)
+    tell.note(refusal.splitlines()[0])
 
     tell.step("See that the project is untouched")
     expect(contents(scene.project) == before, "not one byte or mode of the project has changed")
@@ -97,7 +97,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
                 refusal = colleague.refused(
                     "workspace_export", workspace="issue-17", path="durations.py", destination=outside
                 )
-                tell.note(refusal)
+                tell.note(refusal.splitlines()[0])
     handed = (clone / "durations.py").read_text()
     expect((scene.project / "durations.fixed.py").read_text() == handed, "export and diff make the same file")
     status = git(scene.project, "status", "--porcelain")

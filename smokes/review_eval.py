@@ -94,7 +94,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     for tool in ("file_write", "patch_apply", "service_start", "workspace_sync_push"):
         refusal = hands.refused(tool, workspace="review")
         expect("review-eval does not show" in refusal, f"{tool} is refused and the mode named", refusal)
-    tell.note(refusal)
+    tell.note(refusal.splitlines()[0])
 
     tell.step("Hand over the proof")
     summary = hands.summary("review")

@@ -88,7 +88,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
             expect("inspect" in refusal and next(iter(arguments)) in refusal, "a hidden argument is refused", refusal)
         if hands.confined:
             hands.refused("workspace_create", source=str(scene.home))
-        tell.note(refusal)
+        tell.note(refusal.splitlines()[0])
 
         tell.step("Keep the evidence")
         hands.export("tinted", "loot.json", str(scene.project / "downloads" / "tinted-1.2.loot.json"))

@@ -23,12 +23,13 @@ HOST_COMMAND_S = 60.0
 
 def apply(plan: Plan, around: Around, records: Records) -> tuple[Path, ...]:
     """Do it; where the backups are. Raises HostConflict, HostFailed, UnsafePath, StateUnwritable."""
-    kept = []
+    kept: list[Path] = []
     for step in plan.steps:
         earlier = records.find(step.path)
         made = earlier.made if earlier is not None and step.made is Made.NOTHING else step.made
         record = Record(str(step.path), made, step.before, step.after, plan.host.key)
-        kept.append(records.save(record))
+        if (backup := records.save(record)) is not None:
+            kept.append(backup)
         if step.commands:
             after = _by_host(plan, step, around)
             records.save(Record(record.path, made, step.before, after, plan.host.key))

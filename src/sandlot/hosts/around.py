@@ -35,6 +35,12 @@ class Around:
             raise UsageError(f"{folder} is no folder", hint="name the project's folder")
         return cls(Path(home), dict(os.environ), folder)
 
+    @property
+    def repository(self) -> Path:
+        """The git repository that the project lies in (several hosts remember decisions by it), else the project."""
+        real = self.project.resolve()
+        return next((each for each in (real, *real.parents) if (each / ".git").exists()), real)
+
     def folder(self, variable: str, *default: str) -> Path:
         """A folder that a variable may name, else one below home."""
         named = self.environ.get(variable, "")

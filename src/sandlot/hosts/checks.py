@@ -203,11 +203,11 @@ def _binary(host: Host, around: Around) -> HostFinding:
 def _duplicates(host: Host, around: Around, entries: list[Found]) -> Iterator[HostFinding]:
     own, others = named_here(entries), [each for each in entries if each.name != SERVER]
     if len(own) > 1:
-        used = winner(own)
+        where = ", ".join(f"{around.shown(each.place.path)} ({each.place.scope})" for each in own)
         yield host.finding(
             "entry.duplicates",
             State.WARNING,
-            f"in {len(own)} places; {host.title} uses {around.shown(used.place.path)} ({used.place.scope})",
+            f"in {len(own)} places, of which the host uses one: {where}",
             f"sandlot host repair {host.key} --scope SCOPE keeps the one of that scope",
             repairable=True,
         )
@@ -328,5 +328,8 @@ def _probe(host: Host, around: Around, found: Found) -> HostFinding | None:
     verb = "connects" if probe.connects else "shows it"
     if re.search(probe.good, plain):
         return host.finding("host.probe", State.OK, f"{' '.join(probe.argv)}: {verb}")
+    if probe.pending and (waiting := re.search(f".*{probe.pending}.*", plain)):
+        hint = f"start {probe.argv[0]} in the project and agree"
+        return host.finding("host.probe", State.WARNING, waiting[0].strip(), hint)
     lines = [line.strip() for line in plain.split("\n") if SERVER in line] or plain.strip().split("\n")[:1]
     return host.finding("host.probe", State.FAILED, f"{' '.join(probe.argv)}: {lines[0][:200]}", " ".join(probe.argv))

@@ -31,7 +31,7 @@ class ClaudeCode(Host):
         return (
             Place("user", state, Jsonc(), ("mcpServers",)),
             Place("project", around.project / ".mcp.json", Jsonc(), ("mcpServers",)),
-            Place("local", state, Jsonc(), ("projects", str(around.project), "mcpServers")),
+            Place("local", state, Jsonc(), ("projects", str(around.repository), "mcpServers")),
         )
 
     def shape(self, command: str, arguments: list[str], _launch: Launch, _allow: Allow, _place: Place) -> JsonObject:
@@ -64,7 +64,7 @@ class ClaudeCode(Host):
         value: JsonValue = [*others, *wanted.get(allow, [])]
         if value == (present if present is not None else []):
             return ()
-        return (Setting(where.path, where.form, where.keys, value),)
+        return (Setting(where.path, where.form, where.keys, value or None),)
 
     def allowed(self, _entry: JsonObject, around: Around) -> Allow:
         from sandlot.hosts.files import read
@@ -82,7 +82,7 @@ class ClaudeCode(Host):
         from sandlot.hosts.files import read
 
         state = self.place(around, Scope.USER)
-        said = get(read(state.path, state.form).value, ("projects", str(around.project)))
+        said = get(read(state.path, state.form).value, ("projects", str(around.repository)))
         lists = [said] if isinstance(said, dict) else []
         settings = self._settings(around)
         lists += [read(settings.path, settings.form).value]
@@ -96,7 +96,7 @@ class ClaudeCode(Host):
         return None
 
     def probe(self, _around: Around) -> Probe | None:
-        return Probe(("claude", "mcp", "get", SERVER), "[✔✓] Connected", projects=False)
+        return Probe(("claude", "mcp", "get", SERVER), "[✔✓] Connected", pending="Pending approval")
 
 
 def _is_ours(rule: JsonValue) -> bool:

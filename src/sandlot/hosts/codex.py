@@ -79,8 +79,9 @@ class Codex(Host):
         from sandlot.hosts.files import read
 
         user = self.place(around, Scope.USER)
-        trust = get(read(user.path, user.form).value, ("projects", str(around.project), "trust_level"))
-        if trust == "trusted":
+        value = read(user.path, user.form).value
+        folders = {str(around.project), str(around.project.resolve()), str(around.repository)}
+        if any(get(value, ("projects", folder, "trust_level")) == "trusted" for folder in folders):
             return self.finding("approval.state", State.OK, "the project is trusted")
         return self.finding(
             "approval.state",

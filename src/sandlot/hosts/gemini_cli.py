@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from sandlot.hosts.around import Around
-from sandlot.hosts.formats.base import JsonObject, KeyPath
+from sandlot.hosts.formats.base import JsonObject, KeyPath, get
 from sandlot.hosts.formats.jsonc import Jsonc
 from sandlot.hosts.host import CALL_MS, Host, HostFinding, Place, Probe, State
 from sandlot.hosts.launch import SERVER, Allow, Invocation, Launch
@@ -23,10 +24,13 @@ class GeminiCli(Host):
     afterwards: ClassVar[str] = "start a new session of Gemini CLI"
     patience_s: ClassVar[float] = 5.0
 
+    def _home(self, around: Around) -> Path:
+        named = around.environ.get("GEMINI_CLI_HOME")
+        return (around.folder("GEMINI_CLI_HOME") if named else around.home) / ".gemini"
+
     def places(self, around: Around) -> tuple[Place, ...]:
-        home = around.folder("GEMINI_CLI_HOME") if around.environ.get("GEMINI_CLI_HOME") else around.home
         return (
-            Place("user", home / ".gemini" / "settings.json", Jsonc(), ("mcpServers",)),
+            Place("user", self._home(around) / "settings.json", Jsonc(), ("mcpServers",)),
             Place("project", around.project / ".gemini" / "settings.json", Jsonc(), ("mcpServers",)),
         )
 
@@ -45,17 +49,28 @@ class GeminiCli(Host):
     def approval(self, around: Around, _place: Place, _entry: JsonObject) -> HostFinding | None:
         from sandlot.hosts.files import read
 
-        home = around.folder("GEMINI_CLI_HOME") if around.environ.get("GEMINI_CLI_HOME") else around.home
-        trusted = read(home / ".gemini" / "trustedFolders.json", Jsonc()).value
-        for folder in (around.project, *around.project.parents):
-            if trusted.get(str(folder)) == "DO_NOT_TRUST":
-                return self.finding(
-                    "approval.state",
-                    State.FAILED,
-                    f"Gemini CLI shows no servers in {folder}, a folder it was told not to trust",
-                    "/permissions in gemini changes that",
-                )
-        return None
+        home = self._home(around)
+        settings = read(home / "settings.json", Jsonc()).value
+        if get(settings, ("security", "folderTrust", "enabled")) is False:
+            return self.finding("approval.state", State.OK, "every folder is trusted")
+        trusted = read(home / "trustedFolders.json", Jsonc()).value
+        project = around.project.resolve()
+        for folder in (project, *project.parents):
+            said = trusted.get(str(folder))
+            if said == "DO_NOT_TRUST" and folder == project:
+                hint = "/permissions in gemini changes that"
+                detail = f"Gemini CLI was told not to trust {folder}, and starts no servers there"
+                return self.finding("approval.state", State.FAILED, detail, hint)
+            if said in ("TRUST_FOLDER", "TRUST_PARENT"):
+                return self.finding("approval.state", State.OK, f"{folder} is trusted")
+        return self.finding(
+            "approval.state",
+            State.WARNING,
+            f"Gemini CLI starts no servers in a folder that it was not told to trust, as {project}",
+            "start gemini there once and trust the folder",
+        )
 
     def probe(self, _around: Around) -> Probe | None:
-        return Probe(("gemini", "mcp", "list"), rf"{SERVER}: .*Connected", needs={"GEMINI_CLI_TRUST_WORKSPACE": "true"})
+        return Probe(
+            ("gemini", "mcp", "list"), rf"{SERVER}: .*- Connected", needs={"GEMINI_CLI_TRUST_WORKSPACE": "true"}
+        )

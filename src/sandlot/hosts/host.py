@@ -73,8 +73,10 @@ class Probe:
     """A regular expression that its output holds when all is well."""
     connects: bool = True
     """Whether it starts the server, or only reads the configuration."""
+    pending: str | None = None
+    """The same for: it waits until its user agrees."""
     projects: bool = True
-    """Whether it does so for a project's entry too."""
+    """Whether it looks at a project's entry too."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Variables it is run with."""
 

@@ -131,13 +131,13 @@ def plan_disconnect(
         record = records.find(place.path)
         commands = host.own_commands(around, place, present, None)
         if record is not None and record.made is not Made.NOTHING and get(left, place.keys) == {} and not commands:
-            edits = [Edit(place.keys, get(file.value, place.keys), None)]
+            edits.append(Edit(place.keys, {}, None))
         step = _step(host, around, place, file, tuple(edits), present, None)
         if record is not None and record.made is Made.FILE and not commands and _is_empty(step.after or ""):
             step = Step(step.path, step.form, step.before, None, step.edits, within=step.within)
         steps = [step]
         if rules and place.scope != "project":
-            steps += plan_edits(host.rules(around, Launch(), Allow.NONE))
+            steps += plan_edits(host.rules(around, Launch(), Allow.NONE), records)
         plans.append(Plan(host, place, None, True, tuple(steps)))
     return tuple(plans)
 
@@ -171,15 +171,21 @@ def _wanted_edits(base: KeyPath, present: JsonObject, wanted: JsonObject) -> Ite
             yield Edit((*base, key), here, value)
 
 
-def plan_edits(settings: Iterable[Setting], *, within: Path | None = None) -> list[Step]:
-    """Steps for settings beside our entry. Raises HostConfigUnreadable."""
+def plan_edits(settings: Iterable[Setting], records: Records | None = None) -> list[Step]:
+    """Steps for settings beside our entry; objects that are left empty go too. Raises HostConfigUnreadable."""
     steps = []
     for each in settings:
         file = read(each.path, each.form)
-        edit = Edit(each.keys, get(file.value, each.keys), each.value)
-        after = _after(file, each.form, (edit,))
+        keys, value = each.keys, each.value
+        while value is None and len(keys) > 1 and get(without(file.value, keys), keys[:-1]) == {}:
+            keys = keys[:-1]
+        edit = Edit(keys, get(file.value, keys), value)
+        after: str | None = _after(file, each.form, (edit,))
+        record = records.find(each.path) if records else None
+        if record is not None and record.made is Made.FILE and _is_empty(after or ""):
+            after = None
         made = Made.FILE if file.text is None else Made.NOTHING
-        steps.append(Step(each.path, each.form, file.text, after, (edit,), made=made, within=within))
+        steps.append(Step(each.path, each.form, file.text, after, (edit,), made=made))
     return steps
 
 

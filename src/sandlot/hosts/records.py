@@ -62,8 +62,8 @@ class Records:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def save(self, record: Record) -> Path:
-        """Keep it in the place of an earlier one; where the text before is. Raises StateUnwritable."""
+    def save(self, record: Record) -> Path | None:
+        """Keep it in the place of an earlier one; where the text before is, if any. Raises StateUnwritable."""
         folder = self.folder(Path(record.path))
         draft = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}")
         try:
@@ -83,7 +83,7 @@ class Records:
             raise StateUnwritable(f"cannot keep a backup in {folder}: {error.strerror}") from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return folder / "before" if record.before is not None else folder
+        return folder / "before" if record.before is not None else None
 
     def forget(self, path: Path) -> None:
         """Drop it."""

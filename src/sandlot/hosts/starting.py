@@ -43,7 +43,7 @@ class Answer:
     elapsed_ms: int = 0
     """From its start to its list of tools, the reply to the first message included."""
     sha256: str = ""
-    """Of the list of tools as it was sent: another one means that another model-visible text is shown."""
+    """Of the list of tools: another one means that the model is told something else."""
 
 
 def start(argv: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, era: Era, patience_s: float) -> Answer:
@@ -53,7 +53,7 @@ def start(argv: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, era: Era,
         with process.piped(argv, env=env, cwd=cwd) as child:
             dialogue = _Dialogue(child, began + patience_s)
             try:
-                listed, raw = _greet(dialogue, era)
+                listed = _greet(dialogue, era)
             except _Silent as silence:
                 return Answer(problem=dialogue.explained(str(silence)), elapsed_ms=_since(began))
             elapsed = _since(began)
@@ -64,18 +64,19 @@ def start(argv: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, era: Era,
     if not isinstance(tools, list):
         return Answer(problem="it answers tools/list without tools", elapsed_ms=elapsed)
     names = tuple(str(each.get("name")) for each in tools if isinstance(each, dict))
-    return Answer(names, elapsed_ms=elapsed, sha256=hashlib.sha256(raw).hexdigest())
+    digest = hashlib.sha256(json.dumps(tools, sort_keys=True).encode()).hexdigest()
+    return Answer(names, elapsed_ms=elapsed, sha256=digest)
 
 
 def _since(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
 
 
-def _greet(dialogue: _Dialogue, era: Era) -> tuple[dict[str, Any], bytes]:
+def _greet(dialogue: _Dialogue, era: Era) -> dict[str, Any]:
     meta: dict[str, Any] = {}
     if era is Era.LEGACY:
         asked = {"protocolVersion": era.value, "capabilities": {}, "clientInfo": _VERSION}
-        answer, _ = dialogue.ask(1, "initialize", asked)
+        answer = dialogue.ask(1, "initialize", asked)
         if not isinstance(answer.get("protocolVersion"), str):
             raise _Silent("it answers initialize without a protocolVersion")
         dialogue.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -83,7 +84,7 @@ def _greet(dialogue: _Dialogue, era: Era) -> tuple[dict[str, Any], bytes]:
         prefix = "io.modelcontextprotocol/"
         facts = {"protocolVersion": era.value, "clientCapabilities": {}, "clientInfo": _VERSION}
         meta = {"_meta": {prefix + name: value for name, value in facts.items()}}
-        answer, _ = dialogue.ask(1, "server/discover", meta)
+        answer = dialogue.ask(1, "server/discover", meta)
         if era.value not in (answer.get("supportedVersions") or ()):
             raise _Silent(f"it does not support {era.value}")
     return dialogue.ask(2, "tools/list", meta)
@@ -113,8 +114,8 @@ class _Dialogue:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._in, json.dumps(message).encode() + b"\n")
 
-    def ask(self, number: int, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """The result, and the line it came in."""
+    def ask(self, number: int, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The result."""
         self.say({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
         while True:
             line = self._line(method)
@@ -129,7 +130,7 @@ class _Dialogue:
                 error = message.get("error")
                 text = error.get("message") if isinstance(error, dict) else error
                 raise _Silent(f"it answers {method} with an error: {str(text)[:200]}")
-            return result, line
+            return result
 
     def _line(self, method: str) -> bytes:
         while b"\n" not in self._buffer:

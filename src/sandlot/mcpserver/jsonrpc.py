@@ -71,8 +71,13 @@ def parse(line: bytes) -> JsonObject:
         message = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise Malformed(PARSE_ERROR, "a message is not UTF-8") from None
-    except (ValueError, RecursionError) as error:  # not JSON, a number of too many digits, or nested too deeply
-        raise Malformed(PARSE_ERROR, f"a message is not JSON: {str(error)[:100] or 'nested too deeply'}") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(PARSE_ERROR, f"a message is not JSON: {error.msg} at byte {error.pos}") from None
+    except RecursionError:
+        raise Malformed(PARSE_ERROR, "a message is nested too deeply") from None
+    except ValueError as error:  # NaN and the like, or more digits than Python converts
+        reason = str(error) if "JSON number" in str(error) else "a number has too many digits"
+        raise Malformed(PARSE_ERROR, f"a message is not JSON: {reason}") from None
     if isinstance(message, list):
         raise Malformed(INVALID_REQUEST, "batches are not taken: send each message on a line of its own")
     if not isinstance(message, dict):

@@ -74,6 +74,6 @@ OPERATION = Operation(
     examples=(
         "sandlot workspace update fix-123 --label owner=ana --clear-label draft",
         "sandlot workspace update fix-123 --allow example.org --publish 8000",
-        "sandlot workspace stop fix-123 && sandlot workspace update fix-123 --memory 4G",
+        "sandlot workspace update fix-123 --max-duration 1h",
     ),
 )

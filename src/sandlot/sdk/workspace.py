@@ -156,12 +156,12 @@ class Workspace:
 
     def logs(
         self, number: int | None = None, *, stream: str = "stdout", offset: int = 0, limit: int = 64 * 1024,
-        after: int = 0, count: int = 50, search: str | None = None,
+        after: int = 0, count: int = 50, search: str | None = None, wait: Duration = "default",
     ) -> logs.Result:  # fmt: skip
-        """A page of the command history, or a part of one command's output."""
+        """A page of the command history, or a part of one command's output, once it has ended or ``wait`` is over."""
         result: logs.Result = self.call(
             "workspace_logs", number=number, stream=stream, offset=offset, limit=limit, after=after, count=count,
-            search=search,
+            search=search, wait=duration(wait),
         )  # fmt: skip
         return result
 

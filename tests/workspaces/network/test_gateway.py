@@ -107,6 +107,12 @@ def test_with_the_network_off_a_failure_says_so(workspace: Workspace) -> None:
     assert not instance_of(workspace).gateway_pid
 
 
+def test_what_was_denied_before_a_change_of_the_network_is_not_forgotten(workspace: Workspace) -> None:
+    workspace.exec(["curl", "-s", "http://one.test/"])
+    workspace.update(allow=["two.test"])
+    assert [each.place for each in workspace.status().denials] == ["one.test:80"]
+
+
 def test_who_refuses_in_the_proxys_place_survives_its_clients(workspace: Workspace) -> None:
     attack = """
 import socket

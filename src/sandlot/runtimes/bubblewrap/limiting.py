@@ -193,7 +193,7 @@ def gaps(enforcement: dict[str, str]) -> tuple[str, ...]:
 
 
 def _counts_by_namespace(release: str) -> bool:
-    """Whether RLIMIT_NPROC counts the processes inside; before Linux 5.14 all that the user runs on the host counted."""
+    """Whether RLIMIT_NPROC counts what runs inside only; before Linux 5.14, all that the user runs on the host."""
     version = re.match(r"(\d+)\.(\d+)", release)
     return version is not None and (int(version[1]), int(version[2])) >= (5, 14)
 

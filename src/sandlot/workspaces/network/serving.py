@@ -83,8 +83,11 @@ def down(record: WorkspaceRecord) -> bool:
 
 def collect_denials(context: Context, record: WorkspaceRecord) -> None:
     """Write down what a running agent has refused; where there is a gateway it writes its own log."""
-    if record.network.mode is not NetworkMode.OFF or record.instance is None:
-        return
+    if record.network.mode is NetworkMode.OFF and record.instance is not None:
+        _collect(context, record)
+
+
+def _collect(context: Context, record: WorkspaceRecord) -> None:
     from sandlot.workspaces.network import denials
 
     own = context.paths.workspace(record.id)
@@ -114,6 +117,7 @@ def anew(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     if record.instance is None:
         return record
     control.kill(record.instance)
+    _collect(context, record)  # what it has refused until now, it forgets with the next line
     _refuse(context, record, 0)
     instance = replace(record.instance, gateway_pid=0, gateway_start=0)
     with starting(context, record) as network:
