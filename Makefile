@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint format types imports dist-check bench chaos soak test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP) ## the main job on real input: a released package with a known bug, reproduced, patched, proved
 	$(BIN)/python examples/real_bug.py
+
+living: $(STAMP) ## a web service from a package index, in an allow-listed network, probed and stopped
+	$(BIN)/python examples/living_service.py
 
 check: lint types imports test ## what CI runs: format, lint, types, import contract, tests
 

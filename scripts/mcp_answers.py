@@ -23,11 +23,10 @@ from sandlot import modes
 from sandlot.mcpserver.answers import FOLDER, file_name
 from sandlot.mcpserver.server import SandlotServer, create_server
 
-LEGACY = ("ping", "tools/list", "prompts/list")
-MODERN = ("server/discover", "tools/list", "prompts/list")
-REFUSED = (
-    "completion/complete", "logging/setLevel", "resources/list", "resources/templates/list", "subscriptions/listen",
-)  # fmt: skip
+LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+LEGACY = ("ping", *LISTS)
+MODERN = ("server/discover", *LISTS)
+REFUSED = ("completion/complete", "logging/setLevel", "subscriptions/listen")
 """Methods that hosts try, although nobody has declared them."""
 PARAMS: dict[str, dict[str, Any]] = {
     "completion/complete": {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "x", "value": "x"}},

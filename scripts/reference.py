@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md and docs/reference/errors.md from the code they describe.
+"""Write docs/reference/cli.md, errors.md and startup-modes.md from the code they describe.
 
 ``python scripts/reference.py`` writes the pages, ``--check`` says whether they are up to date (exit status 1: not).
 """
@@ -26,6 +26,8 @@ from sandlot import errors
 from sandlot.cli import words
 from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
+from sandlot.mcpserver.tools import Tool, tools_of
+from sandlot.modes import CORE, FULL, NEVER, UNSEEN, StartupMode, Surface, surfaces
 from sandlot.operations import catalog
 from sandlot.operations.operation import Effect, Operation
 
@@ -90,6 +92,24 @@ In the SDK it is an exception with the attributes `code`, `message`, `hint` and 
 A command that fails inside a workspace is no error: its exit code is part of the answer.
 """
 
+MODES_HEAD = """
+# Startup modes
+
+A startup mode is what somebody wants to do. It decides which operations a chat host shows its model, with which
+arguments, in which words; few tools that fit the work are used better than many. A mode is fixed when the server
+starts: what it does not show does not exist for the chat, and when it is called by name all the same, the answer is an
+error that names the mode. Parallel work is another workspace in the same mode.
+
+```sh
+sandlot host connect claude-code --mode repro-fix     # the usual way: the chat host starts the server
+sandlot mcp serve --mode inspect                      # the server itself, on standard streams
+sandlot mcp serve --mode inspect --read-only          # only what changes nothing in a workspace, of any mode
+```
+
+Without a mode it is `workspace-core`, the everyday tools; `--profile workspace-full` has every operation. Modes and
+profiles exclude each other. `--read-only` narrows any of them further.
+"""
+
 
 def main() -> int:
     """Write or check the pages."""
@@ -97,7 +117,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a page is out of date")
     check = parser.parse_args().check
     stale = 0
-    for name, text in (("cli.md", cli_page()), ("errors.md", errors_page())):
+    for name, text in (
+        ("cli.md", cli_page()),
+        ("errors.md", errors_page()),
+        ("startup-modes.md", modes_page()),
+    ):
         path = PAGES / name
         old = path.read_text() if path.exists() else ""
         if old == text:
@@ -260,6 +284,62 @@ def _tree(kind: type[SandlotError], depth: int) -> Iterator[tuple[int, type[Sand
     yield depth, kind
     for each in kind.__subclasses__():
         yield from _tree(each, depth + 1)
+
+
+def modes_page() -> str:
+    """What each surface shows: a table of all, and each by itself."""
+    shown = {each.name: {tool.name: tool for tool in tools_of(each)} for each in surfaces()}
+    parts = [NOTE, MODES_HEAD, "\n| | for | tools | recipe |\n|---|---|---|---|\n"]
+    for each in surfaces():
+        name = f"[`{each.name}`](#{each.name})" if each.tools else f"`{each.name}`"
+        parts.append(f"| {name} | {each.purpose} | {len(shown[each.name])} | {_recipe(each)} |\n")
+    parts.append("\n## What each of them shows\n\n")
+    columns = [each.name for each in surfaces() if each.tools]
+    parts.append(f"| tool | {' | '.join(f'`{name}`' for name in columns)} |\n|---|{'---|' * len(columns)}\n")
+    for tool in shown[FULL]:
+        marks = ["yes" if tool in shown[name] else "" for name in columns]
+        if any(marks):
+            parts.append(f"| `{tool}` | {' | '.join(marks)} |\n")
+    rest = [tool for tool in shown[FULL] if not any(tool in shown[name] for name in columns)]
+    parts.append(f"\n`{FULL}` shows all of these, and {_words(rest)}.\n")
+    parts.append(
+        f"\nNo surface has the arguments {_words(sorted(NEVER))}, or the operations {_words(sorted(UNSEEN))}: a model"
+        " reads hostile text, and must not be able to decide about that. They are for the user, on the command line.\n"
+    )
+    parts += [_surface_section(each, shown[each.name]) for each in surfaces() if each.tools]
+    return "".join(parts)
+
+
+def _recipe(found: Surface) -> str:
+    pages = {StartupMode.REPRO_FIX: "repro-fix-loop", StartupMode.INSPECT: "untrusted-inspection",
+             StartupMode.COLD_START: "cold-start-validation", StartupMode.REVIEW_EVAL: "review-eval"}  # fmt: skip
+    page = pages.get(StartupMode(found.name)) if found.name in set(StartupMode) else None
+    return f"[{page}](../use-cases/{page}.md)" if page else ""
+
+
+def _words(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _surface_section(found: Surface, tools: dict[str, Tool]) -> str:
+    option = "" if found.name == CORE else f" --mode {found.name}"
+    lines = [
+        f"\n## {found.name}\n\nFor: {found.purpose}\n",
+        f"```sh\nsandlot mcp serve{option}\n```\n",
+        f"Prompt `{found.prompt.name}`: {found.prompt.description}\n",
+        f"What a model is told of these tools is at most {found.budget:,} tokens. Arguments with a question mark may be"
+        " left out.\n",
+        "| tool | what it does | arguments |\n|---|---|---|",
+    ]
+    for tool in tools.values():
+        arguments = ", ".join(f"`{each.name}`" + ("" if each.required else "?") for each in tool.inputs)
+        pinned = "".join(f", always `{name}={_text(value)}`" for name, value in tool.pinned.items())
+        lines.append(f"| `{tool.name}` | {_cell(tool.description)} | {arguments}{pinned} |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

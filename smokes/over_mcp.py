@@ -71,7 +71,7 @@ class McpHands:
             yield hands
 
     def refused(self, tool: str, /, **arguments: Any) -> str:
-        text, failed, _ = self._ask(tool, arguments)
+        text, failed, _ = self.ask(tool, arguments)
         return text if failed else fail(f"expected: {self._mode} refuses {tool} {arguments}", text)
 
     def create(
@@ -161,11 +161,12 @@ class McpHands:
 
     def _call(self, tool: str, /, **arguments: Any) -> tuple[str, dict[str, Any]]:
         """Text and data of an answer. Raises SmokeFailed when it is an error."""
-        text, failed, data = self._ask(tool, {name: value for name, value in arguments.items() if value is not None})
+        text, failed, data = self.ask(tool, {name: value for name, value in arguments.items() if value is not None})
         expect(not failed, f"{tool} works", text)
         return text, data
 
-    def _ask(self, tool: str, arguments: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
+    def ask(self, tool: str, arguments: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
+        """Call a tool: the text of its answer, whether it is an error, and its data."""
         result = self._portal.call(self._client.call_tool, tool, arguments)
         text = "\n".join(each.text for each in result.content if each.type == "text")
         odd = {char for char in text if not char.isprintable() and char not in "\n\t"}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import sandlot as package
-from sandlot.cli import shell, words
+from sandlot.cli import host, mcp, shell, words
 from sandlot.cli.groups import EXTRA, GROUPS, find
 from sandlot.operations import catalog
 from sandlot.sdk import Sandlot
@@ -71,6 +71,14 @@ def invocations(line: str) -> Iterator[list[str]]:
 def parse(line: list[str]) -> None:
     """Parse with the command's own parser. Raises UsageError, or KeyError for an unknown command."""
     if line[:1] in (["--version"], ["--help"]) or tuple(line[:1]) in EXTRA:
+        return
+    if line[:1] == ["host"]:
+        host.parser(line[1]).parse_args(line[2:])
+        return
+    if line[:2] == ["mcp", "serve"]:
+        serving = words.Parser(prog="sandlot mcp serve")
+        mcp.add_options(serving)
+        serving.parse_args(line[2:])
         return
     if line[-1:] == ["--help"] and tuple(line[:-1]) in {**GROUPS, **catalog.BY_COMMAND}:
         return

@@ -24,7 +24,7 @@ DEFAULT_PORT = 8765
 
 
 def command(arguments: list[str]) -> int:
-    """Serve until the client is gone; the exit status otherwise."""
+    """Serve until the client is gone, which on standard streams ends the process; the exit status."""
     from sandlot.cli.words import Formatter, Parser
 
     parser = Parser(
@@ -48,14 +48,16 @@ def command(arguments: list[str]) -> int:
     from sandlot.mcpserver.stdio import serve_stdio
 
     name = parsed.mode or parsed.profile or "workspace-core"
-    serve_stdio(name, read_only=parsed.read_only, make=lambda: _server(parsed))
+    return serve_stdio(name, read_only=parsed.read_only, make=lambda: _server(parsed))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options, as other commands that start a server take them, too."""
     shown = parser.add_argument_group("what is shown")
     modes = "repro-fix, inspect, cold-start, review-eval"
-    shown.add_argument("--mode", metavar="MODE", help=f"startup mode: {modes} [default: workspace-core, without a mode]")
+    shown.add_argument(
+        "--mode", metavar="MODE", help=f"startup mode: {modes} [default: workspace-core, without a mode]"
+    )
     shown.add_argument("--profile", metavar="PROFILE", help="instead of a mode: workspace-core or workspace-full")
     shown.add_argument("--read-only", action="store_true", help="only tools that change nothing in a workspace")
     project = parser.add_argument_group("what workspaces are made from [default: the client's project folder]")

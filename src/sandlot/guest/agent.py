@@ -5,6 +5,7 @@ at once however busy the workspace is.
 """
 
 import _socket
+import errno
 import gc
 import os
 import select
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # loaded when it is needed
 
 FREEZE_WAIT_S = 2.0
 REPLY_WAIT_S = 5.0
+ROOM_WAIT_S = 5.0
+"""How long a request waits for room when there may be no more processes: the watcher is about to make some."""
+ROOM_POLL_MS = 10.0
 MAX_CONNECTIONS = 512
 PROJECT = b"/workspace"
 STAGE = b".sandlot-stage-"  # see tools/swap.py
@@ -71,6 +75,7 @@ class Agent:
         self.commands: dict[int, Command] = {}  # by descriptor of the control socket
         self.tools: set[int] = set()
         self.deferred: list[tuple[Connection, int, int, list[bytes]]] = []
+        self.crowded_out: list[tuple[Connection, int, int, list[bytes]]] = []
         self.freeze: tree.Freeze | None = None
         self.watch = watch.Watch(limits)
         self.active = time.monotonic()
@@ -105,6 +110,10 @@ class Agent:
                     self._read(self.connections[descriptor])
             if self.watch.due() and self.freeze is None:
                 self.watch.look(self.commands.values(), self.tools)
+            if self.crowded_out and self.freeze is None:
+                waiting, self.crowded_out = self.crowded_out, []
+                for entry in waiting:
+                    self._start(*entry)
             if self._finished():
                 return
 
@@ -112,6 +121,8 @@ class Agent:
         """Milliseconds until something is due."""
         if self.stop_at:
             return 5
+        if self.crowded_out:
+            return ROOM_POLL_MS
         if not self.idle_s:
             return None
         return min(channel.LONGEST_POLL_MS, max(1.0, (self.active + self.idle_s - time.monotonic()) * 1000))
@@ -167,6 +178,7 @@ class Agent:
     def _drop(self, connection: Connection) -> None:
         self._forget(connection)
         self.deferred = [entry for entry in self.deferred if entry[0] is not connection]
+        self.crowded_out = [entry for entry in self.crowded_out if entry[0] is not connection]
         if connection.freezes:
             self._thaw()
         connection.close()
@@ -238,6 +250,10 @@ class Agent:
         except OSError as error:
             ours.close()
             theirs.close()
+            if error.errno == errno.EAGAIN and time.monotonic() < connection.opened + ROOM_WAIT_S:
+                self.watch.wake()
+                self.crowded_out.append((connection, kind, request, fields))
+                return
             self._answer(connection, messages.FAILED, [b"start_failed", os.strerror(error.errno or 0).encode()])
             return
         if pid == 0:

@@ -137,7 +137,8 @@ class Supervisor:
         except OSError:
             pass  # the host's disk is full; the exit code says it too
         self._send(messages.STARTED, [b"0"])
-        self._finish(messages.Exited(127 if missing else 126, 0, "", 0, 0, 0, 0, len(data), 0))
+        reason = "hit:processes" if error.errno == errno.EAGAIN else ""  # fork(2): there may be no more of them
+        self._finish(messages.Exited(127 if missing else 126, 0, reason, 0, 0, 0, 0, len(data), 0))
 
     def _watch(self, started: float) -> "tuple[int, os.struct_rusage]":  # type: ignore[name-defined]  # typeshed calls it resource.struct_rusage
         pidfd = os.pidfd_open(self.pid)

@@ -76,6 +76,7 @@ class Watch:
         """Whether the kernel refuses processes beyond the limit."""
         Hits.events = Events(limits.get("oom"), limits.get("forks"))
         Hits.files = bool(limits.get("files"))
+        Hits.processes = self.processes
         self.storage = StorageWatch(limits.values)
         self.files = limits.get("files")
         self.at = 0.0
@@ -266,6 +267,8 @@ class Hits:
     """The workspace's; set by the agent, born with its workers."""
     files = False
     """Whether open files are limited."""
+    processes = 0
+    """The limit of processes; 0: there is none."""
 
     def __init__(self) -> None:
         self.before = self.events.counts()
@@ -279,11 +282,15 @@ class Hits:
         if "memory" in grown:
             killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
             return "limit:memory" if killed else "hit:memory"
-        if grown:
+        if grown or self._crowded():
             return "hit:processes"
         if any(_full(path) for path in ("/tmp", "/dev/shm")):  # noqa: S108  inside
             return "hit:tmp"
         return "hit:disk" if _full("/workspace") else ""
+
+    def _crowded(self) -> bool:
+        """Whether there are more processes than the limit allows, so that the kernel may have refused one just now."""
+        return bool(self.processes) and sum(each.threads for each in usage.table().values()) > self.processes
 
     def reason_said(self, status: int, words: bytes) -> str:
         """The same by what it said at last: nobody counts refused files, and what was full may have room again."""

@@ -66,7 +66,7 @@ def connect(
 
     Raises UsageError, HostConfigUnreadable, HostConflict, HostFailed, UnsafePath, StateUnwritable.
     """
-    plan = plan_connect(host, around, place, launch, allow)
+    plan = plan_connect(host, around, place, launch, allow, records)
     did = "already connected" if not plan.steps else "updated" if plan.existed else "connected"
     return _carry_out(plan, around, records, did, dry_run, show)
 

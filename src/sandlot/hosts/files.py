@@ -45,10 +45,11 @@ def read_text(path: Path) -> str | None:
         return None
     except OSError as error:
         raise HostConfigUnreadable(f"cannot read {path}: {error.strerror}", hint="make it readable") from None
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+        os.close(fd)
+        raise HostConfigUnreadable(f"{path} is no configuration file", hint="look at it with ls -l")
     with open(fd, "rb") as file:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
-            raise HostConfigUnreadable(f"{path} is no configuration file", hint="look at it with ls -l")
         data = file.read(LARGEST)
     try:
         return data.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sys
@@ -84,7 +85,7 @@ class Launch:
         at = next((i for i in range(len(arguments) - 1) if tuple(arguments[i : i + 2]) == _SERVE), len(arguments))
         words = list(arguments[at + 2 :])
         values: dict[str, str] = {}
-        for option, value in zip(words, [*words[1:], ""], strict=True):
+        for option, value in itertools.pairwise(words):
             values.setdefault(option, value)
         mode, profile = values.get("--mode"), values.get("--profile")
         return cls(
@@ -111,6 +112,4 @@ def own_program(scope: Scope) -> tuple[str, ...]:
 
 def is_ours(invocation: Invocation) -> bool:
     """Whether this starts a server of sandlot, in whatever way (also by uvx or a wrapper)."""
-    return any(
-        (first, second) == _SERVE for first, second in zip(invocation.arguments, invocation.arguments[1:], strict=False)
-    )
+    return _SERVE in itertools.pairwise(invocation.arguments)

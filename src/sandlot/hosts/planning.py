@@ -19,6 +19,7 @@ from sandlot.hosts.formats.base import (
     get,
     with_value,
     without,
+    without_empty,
 )
 from sandlot.hosts.host import Host, Place, Setting
 from sandlot.hosts.launch import SERVER, Allow, Invocation, Launch, Scope, is_ours
@@ -94,7 +95,9 @@ def entry_at(host: Host, file: ConfigFile, place: Place) -> JsonObject | None:
     return present
 
 
-def plan_connect(host: Host, around: Around, place: Place, launch: Launch, allow: Allow) -> Plan:
+def plan_connect(
+    host: Host, around: Around, place: Place, launch: Launch, allow: Allow, records: Records | None = None
+) -> Plan:
     """Bring our entry to what it must be, with everything else as it is.
 
     Raises UsageError for what the host cannot do, HostConfigUnreadable, HostConflict.
@@ -111,7 +114,7 @@ def plan_connect(host: Host, around: Around, place: Place, launch: Launch, allow
         raise HostConflict(f"{file.path} holds something else where servers are listed")
     steps = [_step(host, around, place, file, tuple(edits), present, entry)] if edits else []
     if scope is Scope.USER:
-        steps += plan_edits(host.rules(around, launch, allow))
+        steps += plan_edits(host.rules(around, launch, allow), records)
     return Plan(host, place, entry, present is not None, tuple(steps))
 
 
@@ -223,6 +226,8 @@ def _edited(value: JsonObject, edits: Iterable[Edit]) -> JsonObject:
 
 def _after(file: ConfigFile, form: Format, edits: tuple[Edit, ...]) -> str:
     text = file.text or ""
+    bare = file.value
     for edit in edits:
         text = form.drop(text, edit.keys) if edit.new is None else form.put(text, edit.keys, edit.new)
-    return checked(form, text, _edited(file.value, edits))
+        bare = without_empty(bare, edit.keys) if edit.new is None else with_value(bare, edit.keys, edit.new)
+    return checked(form, text, _edited(file.value, edits), bare)

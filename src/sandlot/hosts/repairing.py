@@ -69,7 +69,7 @@ def repair(
         for each in checks.named_here(entries):
             wanted = checks.wanted_launch(each, launch)
             allow = Allow.NONE if each.place.scope == "project" else host.allowed(each.entry, around)
-            plan = plan_connect(host, around, each.place, wanted, allow)
+            plan = plan_connect(host, around, each.place, wanted, allow, records)
             if plan.steps:
                 carry(rewrites, f"wrote the entry in {each.place.path} anew", plan)
     return done

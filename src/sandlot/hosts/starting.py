@@ -51,7 +51,7 @@ def start(argv: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, era: Era,
     began = time.monotonic()
     try:
         with process.piped(argv, env=env, cwd=cwd) as child:
-            dialogue = _Dialogue(child, began + patience_s)
+            dialogue = _Dialogue(child, began, patience_s)
             try:
                 listed = _greet(dialogue, era)
             except _Silent as silence:
@@ -97,14 +97,14 @@ class _Silent(Exception):
 class _Dialogue:
     """Lines of JSON to and from a child, with a deadline for all of it."""
 
-    def __init__(self, child: subprocess.Popen[bytes], deadline: float) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], began: float, patience_s: float) -> None:
         if not child.stdin or not child.stdout or not child.stderr:
             raise ValueError("a child without pipes")
         self._in, self._out, self._err = child.stdin.fileno(), child.stdout.fileno(), child.stderr.fileno()
         self._stdin = child.stdin
         self._child = child
-        self._deadline = deadline
-        self._patience = deadline - time.monotonic()
+        self._deadline = began + patience_s
+        self._patience = patience_s
         self._buffer = b""
         self._complaint = b""
         self._open = {self._out, self._err}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from sandlot.errors import SandlotError
 from sandlot.mcpserver.answering import CAP, Answer, Asked
 from sandlot.mcpserver.cleaning import cut, size_of
+from sandlot.mcpserver.exports import exported_safely
 from sandlot.mcpserver.host_paths import host_fields
 from sandlot.mcpserver.project import Project
 from sandlot.mcpserver.results import FIRST_LIMITS, answer_of
@@ -39,8 +39,11 @@ _WAITS = {
     "shell_read": ("wait", "idle"),
     "service_stop": ("grace",),
     "workspace_logs": ("wait",),
+    "workspace_run": ("timeout",),
     "workspace_wait": ("timeout",),
 }
+_UNLIMITED = frozenset({"workspace_run", "workspace_wait"})
+"""What waits for longer than a host does when it is not told how long."""
 _ONCE = frozenset({"workspace_run"})
 """What cannot be asked again for less: it has done its work."""
 
@@ -62,10 +65,10 @@ class Work:
     sandlot: Sandlot
     tool: Tool
     shown: frozenset[str]
-    patience_s: float = PATIENCE_S
+    patience_s: float
+    """How long a command, or a service that gets ready, is waited for."""
     progress: Progress = dataclasses.field(default_factory=Progress)
     cancellation: Cancellation = dataclasses.field(default_factory=Cancellation)
-    done: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def run(self, arguments: Mapping[str, Any], project: Project) -> Answer:
         """Do it and answer. Raises SandlotError; Cancelled when it was cancelled, and undone or ended then."""
@@ -73,7 +76,11 @@ class Work:
         with contextlib.ExitStack() as stack:
             fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, stack)
             self.cancellation.check()
-            answer = self._fitting(fields)
+            if self.tool.operation == "workspace_export":
+                with exported_safely(fields, self.sandlot):
+                    answer = self._fitting(fields)
+            else:
+                answer = self._fitting(fields)
         if why and self.tool.operation in ("workspace_create", "workspace_run"):
             answer = dataclasses.replace(answer, text=f"{answer.text}\nsource chosen by: {why}")
         return answer
@@ -170,7 +177,7 @@ def _patient(operation: str, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields, with waits no longer than a host waits for us; whole lines of a file unless bytes were asked for."""
     for name in _WAITS.get(operation, ()):
         value = fields.get(name)
-        if operation == "workspace_wait" and value is None:
+        if operation in _UNLIMITED and value is None:
             value = "never"
         if value is not None:
             wanted = seconds(value)

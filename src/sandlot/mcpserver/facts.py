@@ -86,7 +86,7 @@ def _listed(_asked: Asked, result: Any) -> Answer:
     return Answer("\n".join(lines) or "no workspaces", structured)
 
 
-def _status(asked: Asked, result: Any) -> Answer:
+def _status(_asked: Asked, result: Any) -> Answer:
     found = full(result.workspace)
     found["commands"] = result.commands
     found["responsive"] = result.responsive
@@ -112,7 +112,7 @@ def _service_facts(info: Any) -> dict[str, Any]:
     return found
 
 
-def _created(asked: Asked, result: Any) -> Answer:
+def _created(_asked: Asked, result: Any) -> Answer:
     info = result.workspace
     lines = [f"made workspace {info.id}: name this id{' or ' + info.name if info.name else ''} in every call"]
     lines.append(f"made from: {_origin(info.origin)}, {info.origin.files} files, {info.origin.bytes} bytes")
@@ -165,7 +165,9 @@ def _service_logs(asked: Asked, result: Any) -> Answer:
         clean = shown_plainly(text).strip("\n")
         if clean:
             parts.append(f"--- {name}\n{clean}")
-    return Answer(guarded(lines if parts else [*lines, "it printed nothing"], asked.workspace, "output", "\n".join(parts)))
+    return Answer(
+        guarded(lines if parts else [*lines, "it printed nothing"], asked.workspace, "output", "\n".join(parts))
+    )
 
 
 def _shell(_asked: Asked, result: Any) -> Answer:
@@ -183,7 +185,9 @@ def _shells(_asked: Asked, result: Any) -> Answer:
 
 
 def _shell_read(asked: Asked, result: Any) -> Answer:
-    lines = [f"shell {result.shell.name}: {'running' if result.running else 'ended'}; next_cursor: {result.next_cursor}"]
+    lines = [
+        f"shell {result.shell.name}: {'running' if result.running else 'ended'}; next_cursor: {result.next_cursor}"
+    ]
     if result.dropped:
         lines.append(f"{result.dropped} bytes before that are no longer kept")
     if result.more:
@@ -194,7 +198,9 @@ def _shell_read(asked: Asked, result: Any) -> Answer:
 
 def _typed(asked: Asked, result: Any) -> Answer:
     shell = one_line(str(asked.fields.get("shell", "")), 80)
-    return Answer(f"typed {result.bytes} bytes; what came of it: shell_read shell={shell} cursor={result.cursor} wait=5s")
+    return Answer(
+        f"typed {result.bytes} bytes; what came of it: shell_read shell={shell} cursor={result.cursor} wait=5s"
+    )
 
 
 def _snapshot(_asked: Asked, result: Any) -> Answer:

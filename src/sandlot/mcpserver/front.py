@@ -114,6 +114,8 @@ class Front:
         meta = params["_meta"]
         if not isinstance(meta.get(_CAPABILITIES), dict) or not _names_client(meta.get(_CLIENT)):
             return None
+        if method in self._answers.errors and self._answers.modern(meta[PROTOCOL_VERSION], "tools/list") is not None:
+            return raw_error_line(identity, self._answers.errors[method])
         plain = params.keys() == {"_meta"} and meta.keys() <= _KNOWN_META
         result = self._answers.modern(meta[PROTOCOL_VERSION], method) if plain else None
         return None if result is None else result_line(identity, result)
@@ -123,4 +125,3 @@ def _names_client(client: object) -> bool:
     if client is None:
         return True
     return isinstance(client, dict) and all(isinstance(client.get(key), str) for key in ("name", "version"))
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import signal
 import socket
 import stat
 import sys
@@ -20,8 +21,11 @@ from starlette.responses import JSONResponse
 
 from sandlot.errors import PortTaken, UsageError
 from sandlot.mcpserver.server import SandlotServer
+from sandlot.mcpserver.session import end_soon
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Guard", "application", "serve_http"]
@@ -30,7 +34,6 @@ ADDRESS = "127.0.0.1"
 PATH = "/mcp"
 SHORTEST_TOKEN = 16
 LONGEST_BODY = 32 << 20
-_SHUTDOWN_S = 1
 
 
 class Guard:
@@ -91,13 +94,15 @@ def serve_http(server: SandlotServer, port: int, token_file: str | None) -> int:
         try:
             listener.bind((ADDRESS, port))
         except OSError as error:
-            raise PortTaken(f"port {port} cannot be used: {error.strerror}", hint="--port 0: any that is free") from error
+            raise PortTaken(
+                f"port {port} cannot be used: {error.strerror}", hint="--port 0: any that is free"
+            ) from error
         bound = listener.getsockname()[1]
         config = uvicorn.Config(
             application(server, bound, token),
-            log_level="error",
+            log_level="critical",
             access_log=False,
-            timeout_graceful_shutdown=_SHUTDOWN_S,
+            timeout_graceful_shutdown=0,  # what runs is cancelled, so that commands are ended and not waited for
             lifespan="on",
             server_header=False,
         )
@@ -105,13 +110,21 @@ def serve_http(server: SandlotServer, port: int, token_file: str | None) -> int:
         if token_file is None:
             print(f"token: {token}", file=sys.stderr)
         sys.stderr.flush()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: None)  # uvicorn repeats the signal that has ended it
         try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn repeats the signal that ended it
-            pass
+            _Server(config).run(sockets=[listener])
         finally:
             server.close()
     return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which does not wait for ever."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        end_soon()
+        super().handle_exit(sig, frame)
 
 
 def _token_of(path: str) -> str:

@@ -72,7 +72,11 @@ class Project:
 
     @classmethod
     def find(
-        cls, options: ProjectOptions, environment: Mapping[str, str], roots: tuple[str, ...] = (), cwd: str | None = None
+        cls,
+        options: ProjectOptions,
+        environment: Mapping[str, str],
+        roots: tuple[str, ...] = (),
+        cwd: str | None = None,
     ) -> Project:
         """Decide: options, then ``CLAUDE_PROJECT_DIR``, then the client's roots, then the working folder."""
         if options.path is not None:
@@ -82,7 +86,7 @@ class Project:
         named = environment.get("CLAUDE_PROJECT_DIR", "")
         candidates = [(named, "CLAUDE_PROJECT_DIR")] if named else []
         candidates += [(root, "the client's project folder") for root in roots]
-        candidates += [(cwd or os.getcwd(), "the folder the server was started in")]
+        candidates += [(cwd or _working_folder(), "the folder the server was started in")]
         for path, why in candidates:
             real = os.path.realpath(path)
             if os.path.isabs(path) and os.path.isdir(real) and not _too_much(real, environment):
@@ -99,6 +103,13 @@ class Project:
     def exports(self) -> str | None:
         """The folder below which exports may go."""
         return os.path.realpath(self.options.export_dir) if self.options.export_dir is not None else self.folder
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return ""
 
 
 def _too_much(path: str, environment: Mapping[str, str]) -> bool:

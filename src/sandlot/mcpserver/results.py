@@ -82,7 +82,7 @@ def _command(asked: Asked, result: Any) -> Answer:
     return Answer(guarded(lines, asked.workspace, "output", "\n".join(parts)))
 
 
-def _killed(asked: Asked, result: Any) -> Answer:
+def _killed(_asked: Asked, result: Any) -> Answer:
     return Answer(f"command {result.command.number}: {outcome_words(result.command)}")
 
 
@@ -95,7 +95,9 @@ def _logs(asked: Asked, result: Any) -> Answer:
     if result.next_offset is not None:
         data = data[: len(data) - _incomplete(data)]
     end = start + len(data)
-    lines = [f"command {command.number}: {outcome_words(command)}; {stream}: bytes {start} to {end} of {result.total_bytes}"]
+    lines = [
+        f"command {command.number}: {outcome_words(command)}; {stream}: bytes {start} to {end} of {result.total_bytes}"
+    ]
     if end < result.total_bytes:
         lines.append(f"read on: {asked.next_call(number=command.number, stream=stream, offset=end)}")
     elif command.outcome is None:
@@ -140,7 +142,9 @@ def _diff(asked: Asked, result: Any) -> Answer:
     if result.redacted:
         lines.append("values of secrets are blanked out: the patch does not make the files of the workspace")
     if strange:
-        lines.append(f"{strange} characters that cannot be shown are left out or written as \\x..: do not apply this text")
+        lines.append(
+            f"{strange} characters that cannot be shown are left out or written as \\x..: do not apply this text"
+        )
     if result.handle is not None:
         more = asked.next_call(handle=result.handle, offset=result.next_offset)
         lines.append(f"the patch has {result.patch_bytes} bytes; read on: {more}")
@@ -150,7 +154,9 @@ def _diff(asked: Asked, result: Any) -> Answer:
 def _change(change: Any) -> str:
     counts = "binary" if change.binary else f"+{change.additions} -{change.deletions}"
     path = f"{one_line(change.old_path)} -> {one_line(change.path)}" if change.old_path else one_line(change.path)
-    return f"{change.status.value} {path} {counts}" + (f" (not in the patch: {change.omitted})" if change.omitted else "")
+    return f"{change.status.value} {path} {counts}" + (
+        f" (not in the patch: {change.omitted})" if change.omitted else ""
+    )
 
 
 def _read(asked: Asked, result: Any) -> Answer:
@@ -217,11 +223,13 @@ def _searched(asked: Asked, result: Any) -> Answer:
 
 def _patched(asked: Asked, result: Any) -> Answer:
     lines = [f"{'would apply' if result.checked_only else 'applied'}: {len(result.files)} files ({result.strategy})"]
-    rows = [f"{each.status} {one_line(each.path)} +{each.additions} -{each.deletions}" for each in result.files[:LISTED]]
+    rows = [
+        f"{each.status} {one_line(each.path)} +{each.additions} -{each.deletions}" for each in result.files[:LISTED]
+    ]
     return Answer(guarded(lines, asked.workspace, "files", "\n".join(rows)))
 
 
-def _written(asked: Asked, result: Any) -> Answer:
+def _written(_asked: Asked, result: Any) -> Answer:
     return Answer(f"{'created' if result.created else 'replaced'} {one_line(result.path)}, {result.bytes} bytes")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import mcp_types as types
-from mcp.server.caching import CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
@@ -21,7 +21,7 @@ from mcp.shared.exceptions import MCPError
 from sandlot._version import __version__
 from sandlot.errors import SandlotError, UsageError
 from sandlot.mcpserver.answering import Answer
-from sandlot.mcpserver.calls import Work
+from sandlot.mcpserver.calls import PATIENCE_S, Work
 from sandlot.mcpserver.cleaning import one_line
 from sandlot.mcpserver.failures import failure_text
 from sandlot.mcpserver.host_paths import names_host
@@ -46,6 +46,12 @@ LARGEST_ARGUMENTS = 12 << 20
 FRESH_MS = 3_600_000
 """How long lists may be kept by clients; they never change while a server runs."""
 
+GUIDE = "sandlot://guide"
+"""The one resource: the instructions, for hosts that do not show them to their model by themselves."""
+_FIXED: tuple[CacheableMethod, ...] = (
+    "tools/list", "prompts/list", "server/discover", "resources/list", "resources/templates/list", "resources/read",
+)  # fmt: skip
+
 Context = ServerRequestContext[Any, Any]
 
 
@@ -58,19 +64,25 @@ class SandlotServer(Server[None]):
             "sandlot",
             version=__version__,
             instructions=shown.instructions,
-            cache_hints={"tools/list": fresh, "prompts/list": fresh, "server/discover": fresh},
+            cache_hints=dict.fromkeys(_FIXED, fresh),
             lifespan=_lifespan,
             get_tool_input_schema=self._schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_prompts=self._list_prompts,
             on_get_prompt=self._get_prompt,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
         )
         self.middleware.clear()  # its one entry only tells OpenTelemetry, which nobody has asked for
         self.shown = shown
         self.tools = tools_of(shown)
         self.sandlot = sandlot
         self.busy = 0
+        self.patience_s = PATIENCE_S
+        self.progress_s = PROGRESS_S
+        self.longest_call_s = LONGEST_CALL_S
         self._options = options
         self._ask_roots = ask_roots
         self._pool = ThreadPoolExecutor(THREADS, "sandlot-call")
@@ -83,7 +95,9 @@ class SandlotServer(Server[None]):
     def _schema(self, name: str) -> dict[str, Any] | None:
         return next((each.input_schema for each in self.tools if each.name == name), None)
 
-    async def _list_tools(self, _context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def _list_tools(
+        self, _context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         _no_cursor(params)
         return types.ListToolsResult(
             tools=[
@@ -111,6 +125,28 @@ class SandlotServer(Server[None]):
         message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=prompt.text))
         return types.GetPromptResult(description=prompt.description, messages=[message])
 
+    async def _list_resources(
+        self, _context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        _no_cursor(params)
+        about = f"How to work with the tools of {self.shown.name}"
+        guide = types.Resource(uri=GUIDE, name="guide", description=about, mime_type="text/plain")
+        return types.ListResourcesResult(resources=[guide])
+
+    async def _list_templates(
+        self, _context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        _no_cursor(params)
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
+    async def _read_resource(
+        self, _context: Context, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        if str(params.uri) != GUIDE:
+            raise MCPError(types.INVALID_PARAMS, "there is no such resource", {"uri": one_line(str(params.uri))})
+        text = types.TextResourceContents(uri=GUIDE, mime_type="text/plain", text=self.shown.instructions)
+        return types.ReadResourceResult(contents=[text])
+
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         from sandlot.operations import catalog
 
@@ -135,7 +171,8 @@ class SandlotServer(Server[None]):
 
     async def _answered(self, context: Context, tool: Tool, arguments: dict[str, Any]) -> Answer:
         project = await self._project(context, tool)
-        work = Work(self.sandlot, tool, frozenset(each.name for each in self.tools))
+        shown = frozenset(each.name for each in self.tools)
+        work = Work(self.sandlot, tool, shown, self.patience_s)
         asked_for_progress = "progressToken" in ((context.params or {}).get("_meta") or {})
         self.busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, _run, work, arguments, project)
@@ -159,13 +196,13 @@ class SandlotServer(Server[None]):
         """The answer, with progress meanwhile."""
         begun = time.monotonic()
         while True:
-            await asyncio.wait([future], timeout=PROGRESS_S)
+            await asyncio.wait([future], timeout=self.progress_s)
             if future.done():
                 return future.result()
             passed = time.monotonic() - begun
             if asked_for_progress:
                 await context.session.report_progress(round(passed, 1), message=work.progress.words or "at work")
-            elif passed > LONGEST_CALL_S:
+            elif passed > self.longest_call_s:
                 return Answer(
                     f"{work.tool.name} has not ended after {passed:.0f} s"
                     + (f" ({work.progress.words})" if work.progress.words else "")

@@ -29,7 +29,7 @@ from sandlot.mcpserver.jsonrpc import INVALID_REQUEST, Lines, Malformed, error_l
 from sandlot.mcpserver.output import Output
 from sandlot.mcpserver.server import SandlotServer
 
-__all__ = ["LAST_RESORT_S", "serve"]
+__all__ = ["LAST_RESORT_S", "end_soon", "serve"]
 
 GRACE_S = 0.3
 """How long calls may go on when the client has closed the pipe."""

@@ -18,6 +18,7 @@ from sandlot.model.base import OriginKind
 from sandlot.model.limits import LimitHit
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.limited import limit_findings
+from sandlot.operations.networking import network_finding
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.runtimes.base import Finding
 from sandlot.workspaces import changes, commands, lifecycle, reaper, states
@@ -66,7 +67,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     runtimes = []
     try:
         report = context.runtime("bubblewrap").probe(fresh=True)
-        findings += [*report.findings, *limit_findings(report.enforcement)]
+        findings += [*report.findings, *limit_findings(report.enforcement), network_finding()]
         runtimes.append(
             RuntimeInfo(
                 "bubblewrap", report.available, report.isolation, report.storage, report.version, report.known_gaps

@@ -8,6 +8,7 @@ from sandlot.errors import UsageError
 from sandlot.model.network import AllowEntry, Network, NetworkMode, PublishedPort
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.operations.operation import argument
+from sandlot.runtimes.base import Finding
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import is_running
 from sandlot.workspaces.network import presets, serving
@@ -18,6 +19,7 @@ __all__ = [
     "NetworkRequest",
     "PortInfo",
     "changed_network",
+    "network_finding",
     "network_info",
     "network_of",
     "network_warnings",
@@ -175,3 +177,12 @@ def network_warnings(context: Context, record: WorkspaceRecord) -> list[str]:
     if serving.down(record) and is_running(context, record):
         found.append("the network gateway has ended; the next command starts it anew")
     return found
+
+
+def network_finding() -> Finding:
+    """For doctor: whether the mode ``open`` can be had here; the others need nothing."""
+    from sandlot.workspaces.network import open_network
+
+    if (problem := open_network.problem()) is not None:
+        return Finding("network.open", False, f"--network open needs {problem[0]}", problem[1], required=False)
+    return Finding("network.open", True, f"--network open, by {open_network.TOOL}", required=False)

@@ -26,7 +26,8 @@ def left(workspace: Workspace) -> int:
     """Processes of the attack that nobody has ended within a while."""
     end = time.monotonic() + LEAVE_S
     while True:
-        count = int(workspace.exec(LEFT).stdout.text)
+        text = workspace.exec(LEFT).stdout.text.strip()
+        count = int(text) if text.isdigit() else -1  # there was no room for the programs that count
         if not count or time.monotonic() > end:
             return count
         time.sleep(0.02)

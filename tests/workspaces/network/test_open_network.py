@@ -39,20 +39,25 @@ def interfaces(workspace: Workspace) -> set[str]:
                .stdout.text.split())  # fmt: skip
 
 
-@pytest.mark.parametrize("lacking", ["tool", "device"])
+@pytest.mark.parametrize(
+    ("lacking", "helps"),
+    [("tool", "install the package no-such-tool"), ("device", "chmod 0666"), ("permission", "ptrace_scope=1")],
+)
 def test_what_is_missing_is_named_with_the_package_before_anything_is_made(
-    sandlot: Sandlot, monkeypatch: pytest.MonkeyPatch, lacking: str
+    sandlot: Sandlot, monkeypatch: pytest.MonkeyPatch, lacking: str, helps: str
 ) -> None:
-    if lacking == "tool":
-        monkeypatch.setattr(open_network, "TOOL", "no-such-tool")
-    else:
-        monkeypatch.setattr(open_network.shutil, "which", lambda _: "/usr/bin/true")  # type: ignore[attr-defined]  # of shutil
-        monkeypatch.setattr(open_network, "_TUN", "/dev/net/no-such-device")
+    monkeypatch.setattr(open_network, "TOOL", "no-such-tool" if lacking == "tool" else "true")
+    monkeypatch.setattr(open_network, "_TUN", "/dev/net/no-such-device" if lacking == "device" else "/dev/null")
+    monkeypatch.setattr(open_network, "_may_inspect", lambda: lacking != "permission")
     with pytest.raises(NetworkUnavailable) as caught:
         sandlot.create(network="open")
-    assert ("install the package" if lacking == "tool" else "chmod") in caught.value.hint
+    assert helps in caught.value.hint
     assert "--allow HOST" in caught.value.hint
     assert sandlot.list() == []
+    (finding,) = (each for each in sandlot.doctor().findings if each.check == "network.open")
+    assert not finding.ok
+    assert not finding.required
+    assert helps in finding.fix
 
 
 def test_the_filter_passes_arp_the_name_server_and_public_ipv4_alone() -> None:

@@ -48,7 +48,8 @@ def test_a_thousand_clients_hold_up_nobody_but_themselves(sandlot: Sandlot, serv
     wait_until(lambda: crowded.logs(crowd).output == "1000\n", "the crowd is there")
     wait_until(lambda: _threads(gateway.pid) > MAX_CONNECTIONS // 2, "the gateway is busy")
     assert _threads(gateway.pid) < MAX_CONNECTIONS + 20
-    assert len(os.listdir(f"/proc/{gateway.pid}/fd")) < 2 * MAX_CONNECTIONS + 100
+    if os.geteuid() == 0:  # who holds secrets shows nothing of itself to others
+        assert len(os.listdir(f"/proc/{gateway.pid}/fd")) < 2 * MAX_CONNECTIONS + 100
     assert quiet.exec(ask).stdout.text == "answer to /"
     assert crowded.status().responsive
     crowded.kill(crowd)

@@ -6,7 +6,17 @@ from typing import Protocol, TypeAlias
 
 from sandlot.errors import HostConfigUnreadable
 
-__all__ = ["Format", "JsonObject", "JsonValue", "Unparsable", "checked", "get", "with_value", "without"]
+__all__ = [
+    "Format",
+    "JsonObject",
+    "JsonValue",
+    "Unparsable",
+    "checked",
+    "get",
+    "with_value",
+    "without",
+    "without_empty",
+]
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
@@ -40,7 +50,7 @@ class Format(Protocol):
         """The text with a value at a path; objects on the way are made. Raises Unparsable."""
 
     def drop(self, text: str, path: KeyPath) -> str:
-        """The text without what is at a path (which must be there). Raises Unparsable."""
+        """The text without what is at a path (which need not be there). Raises Unparsable."""
 
 
 def get(value: JsonValue, path: KeyPath) -> JsonValue:
@@ -73,13 +83,21 @@ def without(value: JsonObject, path: KeyPath) -> JsonObject:
     return copy
 
 
-def checked(form: Format, text: str, expected: JsonObject) -> str:
-    """An edited text, if it says what it must: a file of somebody else's is never changed in any other way.
+def without_empty(value: JsonObject, path: KeyPath) -> JsonObject:
+    """The same, without the objects that are left empty by that: in TOML they are not there without their members."""
+    value = without(value, path)
+    while (path := path[:-1]) and get(value, path) == {}:
+        value = without(value, path)
+    return value
+
+
+def checked(form: Format, text: str, *expected: JsonObject) -> str:
+    """An edited text, if it says what it must (one of these): a file of somebody's is never changed in any other way.
 
     Raises HostConfigUnreadable.
     """
     try:
-        right = form.parse(text) == expected
+        right = form.parse(text) in expected
     except Unparsable:
         right = False
     if not right:

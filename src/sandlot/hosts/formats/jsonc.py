@@ -272,13 +272,14 @@ def _insert(text: str, node: _Node, key: str, value: JsonValue, layout: _Layout)
     new = f"{inner}{json.dumps(key, ensure_ascii=False)}: {layout.render(value, inner)}"
     # The new member goes behind everything that is there, comments too, right before the closing bracket's line.
     body = text[:close].rstrip(" \t\r\n")
-    if not members:
-        return f"{body}{layout.newline}{new}{layout.newline}{outer}{text[close:]}"
-    last = members[-1]
-    if last.comma is not None:
-        return f"{body}{layout.newline}{new},{layout.newline}{outer}{text[close:]}"
-    body = body[: last.node.end] + "," + body[last.node.end :]
-    return f"{body}{layout.newline}{new}{layout.newline}{outer}{text[close:]}"
+    tail = text[len(body) :] if "\n" in text[len(body) : close] else layout.newline + outer + text[close:]
+    comma = ""
+    if members and members[-1].comma is None:
+        end = members[-1].node.end
+        body = body[:end] + "," + body[end:]
+    elif members:
+        comma = ","
+    return body + layout.newline + new + comma + tail
 
 
 def _alone(text: str, at: int) -> bool:

@@ -42,10 +42,14 @@ class Toml:
                 table = table[key]
                 if not hasattr(table, "items"):
                     raise Unparsable(f"{key!r} is no table", 1, 1)
-            table[path[-1]] = _made(value)
-            return tomlkit.dumps(document)
-        except TOMLKitError as error:
+            new = table[path[-1]] = _made(value, inline=isinstance(table, tomlkit.items.InlineTable))
+            after = tomlkit.dumps(document)
+            if isinstance(new, tomlkit.items.Table) and f"{new.as_string()}[" in after:
+                new.add(tomlkit.nl())  # before the table that follows
+                after = tomlkit.dumps(document)
+        except (TOMLKitError, ValueError, TypeError) as error:
             raise Unparsable(str(error), 1, 1) from None
+        return after
 
     def drop(self, text: str, path: KeyPath) -> str:
         """The text without what is at a path. Raises Unparsable."""
@@ -57,22 +61,26 @@ class Toml:
             document = tomlkit.parse(text)
             table: MutableMapping[str, Any] = document
             for key in path[:-1]:
+                if key not in table:
+                    return text
                 table = table[key]
+            if path[-1] not in table:
+                return text
             del table[path[-1]]
             return tomlkit.dumps(document)
-        except TOMLKitError as error:
+        except (TOMLKitError, ValueError, TypeError) as error:
             raise Unparsable(str(error), 1, 1) from None
 
 
-def _made(value: JsonValue) -> Any:
+def _made(value: JsonValue, *, inline: bool) -> Any:
     """A value as tomlkit writes it: an object as a table with a header."""
     import tomlkit
 
     if not isinstance(value, dict):
         return tomlkit.item(value)
-    table = tomlkit.table()
+    table = tomlkit.inline_table() if inline else tomlkit.table()
     for key, each in value.items():
-        table.add(key, _made(each))
+        table.add(key, _made(each, inline=inline))
     return table
 
 

@@ -37,7 +37,18 @@ def problem() -> tuple[str, str] | None:
         return f"{TOOL}, which is not installed", f"install the package {TOOL}"
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN}, which this user may not open", f"sudo chmod 0666 {_TUN}, as it is on most systems"
+    if not _may_inspect():
+        return "to inspect its own child, which this kernel forbids", "sudo sysctl kernel.yama.ptrace_scope=1"
     return None
+
+
+def _may_inspect() -> bool:
+    """Whether a process may attach to its own child: that is how the filter gets to the device. See ptrace(2)."""
+    try:
+        scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
+    except (OSError, ValueError):
+        return True
+    return scope < (3 if os.geteuid() == 0 else 2)
 
 
 class OpenNetwork:

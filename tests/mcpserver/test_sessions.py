@@ -1,0 +1,122 @@
+"""A server process: its pipes, its end, its neighbours."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from sandlot.sdk import Sandlot
+from tests.conftest import LEFT, CompletedProcess, clean_environment
+from tests.mcpserver.rawclient import raw_client
+from tests.mcpserver.waiting import wait_until
+
+ENDS = {
+    "end of input": lambda process: process.stdin.close(),
+    "SIGTERM": lambda process: os.kill(process.pid, signal.SIGTERM),
+    "SIGINT": lambda process: os.kill(process.pid, signal.SIGINT),
+    "SIGHUP": lambda process: os.kill(process.pid, signal.SIGHUP),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_it_ends_in_time_with_its_commands_and_leaves_workspaces(
+    sandlot: Sandlot, state_dir: Path, project: Path, how: str
+) -> None:
+    workspace = sandlot.create(name="w")
+    with raw_client(state_dir, "--mode", "repro-fix", "--project-path", str(project)) as client:
+        client.handshake()
+        arguments = {"workspace": "w", "command": "touch started; sleep 4321"}
+        client.start("tools/call", {"name": "workspace_exec", "arguments": arguments})
+        wait_until(lambda: "started" in workspace.exec(["ls"]).stdout.text)
+        ENDS[how](client.process)
+        assert client.process.wait(10) == 0
+        assert b"Traceback" not in b"".join(client.errors)
+    assert workspace.status().state == "running"
+    wait_until(lambda: not workspace.status().running)
+    assert workspace.exec(["sh", "-c", LEFT]).stdout.text == ""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_before_the_first_call_it_ends_at_once(state_dir: Path, how: str) -> None:
+    with raw_client(state_dir, "--mode", "repro-fix") as client:
+        client.handshake()
+        client.alive()
+        ENDS[how](client.process)
+        assert client.process.wait(10) == 0
+        assert client.errors == []
+
+
+def test_all_that_was_asked_before_the_input_ended_is_answered(state_dir: Path, project: Path) -> None:
+    client = {"name": "x", "version": "1"}
+    messages = [
+        {"id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}},
+        {"id": 2, "method": "tools/call", "params": {"name": "workspace_list", "arguments": {}}},
+    ]  # fmt: skip
+    text = "\n".join(json.dumps({"jsonrpc": "2.0", **each}) for each in messages)  # and no newline at the end
+    done = subprocess.run(
+        [sys.executable, "-m", "sandlot", "mcp", "serve", "--mode", "inspect"], input=text.encode(),
+        env=clean_environment(state_dir), capture_output=True, cwd=project, timeout=60, check=True,
+    )  # fmt: skip
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+def test_a_client_that_no_longer_reads_is_gone(state_dir: Path, project: Path) -> None:
+    with raw_client(state_dir, "--mode", "inspect", "--project-path", str(project)) as client:
+        client.handshake()
+        client.text("workspace_list")
+        os.kill(client.process.pid, signal.SIGSTOP)
+        client.start("ping")
+        assert client.process.stdout is not None
+        os.kill(client.process.pid, signal.SIGCONT)
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        assert client.process.wait(10) == 0
+
+
+def test_servers_side_by_side_see_the_same_workspaces(state_dir: Path, sandlot: Sandlot, project: Path) -> None:
+    options = ("--project-path", str(project))
+    with (
+        raw_client(state_dir, "--mode", "repro-fix", *options) as first,
+        raw_client(state_dir, "--mode", "review-eval", *options) as second,
+    ):
+        first.handshake()
+        second.handshake("2024-11-05")
+        first.text("workspace_create", name="shared", labels={"issue": "7"})
+        first.text("file_write", workspace="shared", path="note", content="from the first\n")
+        assert "name shared; running; labels issue=7" in second.text("workspace_list")
+        assert "from the first" in second.text("file_read", workspace="shared", path="note")
+        assert "\n1. [exit 0]" not in second.text("workspace_logs", workspace="shared")
+        second.text("workspace_exec", workspace="shared", command="rm note")
+        assert "path_not_found" in first.refusal("file_read", workspace="shared", path="note")
+    with raw_client(state_dir, "--mode", "inspect", *options) as third:
+        third.handshake()
+        third.text("workspace_delete", workspace="shared")
+    assert sandlot.list() == []
+
+
+def test_only_json_reaches_the_client_whoever_prints() -> None:
+    code = (
+        "import os, subprocess, sys; from sandlot.mcpserver.output import Output, claim\n"
+        "source, target = claim()\n"
+        "print('from print', flush=True); os.system('echo from a child')\n"
+        "assert sys.stdin.read() == ''\n"
+        "Output(target).write(os.read(source, 99))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=b"{}\n", capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"{}\n"
+    assert done.stderr == b"from print\nfrom a child\n"
+
+
+def test_an_ordinary_user_is_served_before_the_first_call(
+    ordinary_user: Callable[[Sequence[str]], CompletedProcess],
+) -> None:
+    done = ordinary_user(["-m", "sandlot", "mcp", "serve", "--mode", "inspect"])
+    assert (done.returncode, done.stdout) == (0, b"")
