@@ -13,11 +13,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from sandlot import Sandlot, SandlotError
 from smokes import cold_start_validation, parallel_workspaces, repro_fix_loop, review_eval, untrusted_inspection
+from smokes.hands import Hands
 from smokes.over_sdk import SdkHands
-from smokes.scene import scene
+from smokes.scene import Scene, scene
 from smokes.story import SmokeFailed, Story, Telling
 
 __all__ = ["STORIES", "main", "run_story"]
@@ -67,12 +69,16 @@ def unavailable(runtime: str) -> str:
 
 def run_story(story: Story, via: str, runtime: str, tell: Telling) -> None:
     """Run one story over one face. Raises SmokeFailed, or whatever else went wrong."""
-    if via == "mcp":
-        from smokes.over_mcp import McpHands as Face  # the client takes a second to import
-    else:
-        Face = SdkHands  # type: ignore[assignment,misc]  # both open hands, in the same way
-    with scene(story.project) as made, Face.open(made, story.mode, runtime) as hands:
+    with scene(story.project) as made, _hands(via, made, story, runtime) as hands:
         story.play(tell, made, hands)
+
+
+def _hands(via: str, made: Scene, story: Story, runtime: str) -> AbstractContextManager[Hands]:
+    if via == "sdk":
+        return SdkHands.open(made, story.mode, runtime)
+    from smokes.over_mcp import McpHands  # the client takes a second to import
+
+    return McpHands.open(made, story.mode, runtime)
 
 
 def _reported(story: Story, via: str, runtime: str) -> bool:

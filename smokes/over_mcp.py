@@ -49,12 +49,18 @@ class McpHands:
             env={**scene.environment(), "PYTHONPATH": _import_path()},
             cwd=scene.folder,
         )
+        failure: Exception | None = None
         with start_blocking_portal() as portal:
             client = Client(server, read_timeout_seconds=_CALL_S)
             with portal.wrap_async_context_manager(client):
-                hands = cls(scene, mode, runtime, portal, client)
-                hands._look_around()
-                yield hands
+                try:
+                    hands = cls(scene, mode, runtime, portal, client)
+                    hands._look_around()
+                    yield hands
+                except Exception as error:  # the client's task groups would wrap it
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def _look_around(self) -> None:
         """The chat sees exactly its mode, with words for the model and a prompt for the user."""

@@ -59,7 +59,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     expect("folder /tmp/old variable /tmp/old" in _joined(kept), "the shell kept its folder and variable", kept)
     old = hands.exec("review", f"cd /tmp/old && {SLUGS}")
     expect("creme-brulee-for-beginners" in old.output, "the old version runs beside the new one", old)
-    tell.note("/tmp/old holds the version before the change")
+    tell.note("the version before the change is in /tmp/old")
 
     tell.step("Save the state before an experiment")
     hands.snapshot("review", "before")
@@ -78,7 +78,7 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     hands.reset("review", "before")
     expect("[a-z0-9]+" in hands.read("review", "slugs.py"), "the experiment is gone")
     expect(not hands.diff("review"), "nothing differs from the change under review")
-    expect(hands.exec("review", "test ! -e /tmp/old").exit_code == 0, "/tmp is empty again")
+    expect(hands.exec("review", "test ! -e /tmp/old").exit_code == 0, "what was in /tmp is gone")
 
     tell.step("Go through the checklist, with a proof for each point")
     hands.exec("review", "mkdir /tmp/old && git show main:slugs.py > /tmp/old/slugs.py")

@@ -79,7 +79,7 @@ def talk(sandlot: Sandlot, state_dir: Path, project: Path) -> Callable[..., Any]
             server = create_server(mode, state_dir=state_dir, **chosen)
             prepare(server)
             try:
-                async with Client(server, mode=era) as client:  # type: ignore[arg-type]  # an era is a word
+                async with Client(server, mode=era) as client:
                     return await work(Talk(server, client))
             finally:
                 server.close()

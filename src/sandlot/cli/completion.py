@@ -85,10 +85,24 @@ def _whole_parser() -> argparse.ArgumentParser:
             from sandlot.cli.mcp import add_options
 
             add_options(parser)
+        elif path[0] == "host":
+            _fill_host(parser, path[1])
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")
     return root
+
+
+def _fill_host(parser: argparse.ArgumentParser, name: str) -> None:
+    from sandlot.cli.host import add_arguments
+    from sandlot.hosts.catalog import HOSTS
+    from sandlot.hosts.checks import CHECKS
+
+    add_arguments(parser, name)
+    names = {"host": [each.key for each in HOSTS], "checks": [*CHECKS]}
+    for action in parser._actions:
+        if action.dest in names:
+            action.choices = names[action.dest]
 
 
 def _fill(parser: argparse.ArgumentParser, name: str) -> None:

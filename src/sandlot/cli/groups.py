@@ -55,6 +55,7 @@ GROUP_EXAMPLES: dict[Path, tuple[str, ...]] = {
         "sandlot host doctor claude-code",
         "sandlot host disconnect claude-code",
     ),
+    ("mcp",): ("sandlot mcp serve --mode repro-fix", "sandlot mcp serve --profile workspace-full --read-only"),
 }
 """Of the groups whose examples are not those of their operations."""
 WIDEST = 110

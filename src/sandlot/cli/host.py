@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sandlot.hosts.launch import Launch
     from sandlot.hosts.records import Records
 
-__all__ = ["COMMANDS", "command", "parser"]
+__all__ = ["COMMANDS", "add_arguments", "command", "parser"]
 
 EXAMPLES = {
     "list": ("sandlot host list", "sandlot host list --json"),
@@ -40,8 +40,6 @@ COMMANDS = tuple(EXAMPLES)
 
 def parser(name: str) -> argparse.ArgumentParser:
     """The parser of one of the commands."""
-    from sandlot.hosts.catalog import HOSTS
-
     made = Parser(
         prog=f"sandlot host {name}",
         description=EXTRA[("host", name)],
@@ -49,6 +47,14 @@ def parser(name: str) -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
+    add_arguments(made, name)
+    return made
+
+
+def add_arguments(made: argparse.ArgumentParser, name: str) -> None:
+    """All that one of the commands takes."""
+    from sandlot.hosts.catalog import HOSTS
+
     if name != "list":
         hosts = "one of: " + ", ".join(each.key for each in HOSTS)
         if name == "doctor":
@@ -73,10 +79,9 @@ def parser(name: str) -> argparse.ArgumentParser:
     if name in ("connect", "disconnect", "repair"):
         made.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     made.add_argument("--json", action="store_true", help="print the answer, or the error, as JSON")
-    return made
 
 
-def _add_launch(made: Parser, *, reads: bool) -> None:
+def _add_launch(made: argparse.ArgumentParser, *, reads: bool) -> None:
     from sandlot.modes import CORE, FULL, StartupMode
 
     kept = " [what the entry says]" if reads else ""

@@ -26,7 +26,8 @@ def apply(plan: Plan, around: Around, records: Records) -> tuple[Path, ...]:
     kept: list[Path] = []
     for step in plan.steps:
         earlier = records.find(step.path)
-        made = earlier.made if earlier is not None and step.made is Made.NOTHING else step.made
+        # What was made for an entry that is gone by now was somebody else's ever since.
+        made = earlier.made if earlier is not None and plan.existed and step.made is Made.NOTHING else step.made
         record = Record(str(step.path), made, step.before, step.after, plan.host.key)
         if (backup := records.save(record)) is not None:
             kept.append(backup)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 from sandlot.hosts.around import Around
@@ -53,6 +54,9 @@ class ClaudeCode(Host):
     def _settings(self, around: Around) -> Setting:
         path = around.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
         return Setting(path, Jsonc(), ("permissions", "allow"), None)
+
+    def rule_files(self, around: Around) -> tuple[Path, ...]:
+        return (self._settings(around).path,)
 
     def rules(self, around: Around, launch: Launch, allow: Allow) -> tuple[Setting, ...]:
         from sandlot.hosts.files import read

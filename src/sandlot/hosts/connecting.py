@@ -86,11 +86,16 @@ def disconnect(
         for each in host.places(around)
         if (each.scope != "project" if scope in (None, Scope.USER) else each.scope == scope)
     ]
-    plans = plan_disconnect(host, around, places, records)
-    if not plans:
-        place = places[0] if places else host.place(around, scope or Scope.USER)
-        return (Outcome(host.key, place.scope, str(place.path), "not connected", dry_run, "", None, ()),)
-    return tuple(_carry_out(plan, around, records, "disconnected", dry_run, show) for plan in plans)
+    done = []
+    with records.one_change():
+        for place in places:  # one after the other: several may lie in one file
+            plan = plan_disconnect(host, around, place, records)
+            if plan is not None:
+                done.append(_carry_out(plan, around, records, "disconnected", dry_run, show))
+    if done:
+        return tuple(done)
+    place = places[0] if places else host.place(around, scope or Scope.USER)
+    return (Outcome(host.key, place.scope, str(place.path), "not connected", dry_run, "", None, ()),)
 
 
 def _carry_out(plan: Plan, around: Around, records: Records, did: str, dry_run: bool, show: Show) -> Outcome:

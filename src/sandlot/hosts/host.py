@@ -137,6 +137,10 @@ class Host(ABC):
         """Settings elsewhere that carry ``--allow``, whether to write or to take away."""
         return ()
 
+    def rule_files(self, _around: Around) -> tuple[Path, ...]:
+        """The files of these settings."""
+        return ()
+
     def check_allow(self, allow: Allow, launch: Launch, scope: Scope) -> None:
         """Raises UsageError where what is asked for cannot be written."""
         if allow is Allow.NONE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandlot.errors import HostConflict
@@ -118,31 +118,26 @@ def plan_connect(
     return Plan(host, place, entry, present is not None, tuple(steps))
 
 
-def plan_disconnect(
-    host: Host, around: Around, places: Iterable[Place], records: Records, *, rules: bool = True
-) -> tuple[Plan, ...]:
-    """Take our entry out of these places, and what we had made around it. Raises as ``plan_connect``."""
-    plans = []
-    for place in places:
-        file = read(place.path, place.form)
-        present = entry_at(host, file, place)
-        if present is None:
-            continue
-        base = (*place.keys, SERVER)
-        edits = [Edit(base, present, None)]
-        left = without(file.value, base)
-        record = records.find(place.path)
-        commands = host.own_commands(around, place, present, None)
-        if record is not None and record.made is not Made.NOTHING and get(left, place.keys) == {} and not commands:
-            edits.append(Edit(place.keys, {}, None))
-        step = _step(host, around, place, file, tuple(edits), present, None)
-        if record is not None and record.made is Made.FILE and not commands and _is_empty(step.after or ""):
-            step = Step(step.path, step.form, step.before, None, step.edits, within=step.within)
-        steps = [step]
-        if rules and place.scope != "project":
-            steps += plan_edits(host.rules(around, Launch(), Allow.NONE), records)
-        plans.append(Plan(host, place, None, True, tuple(steps)))
-    return tuple(plans)
+def plan_disconnect(host: Host, around: Around, place: Place, records: Records, *, rules: bool = True) -> Plan | None:
+    """Take our entry out of a place, and what we had made around it; None: it is not there. Raises as plan_connect."""
+    file = read(place.path, place.form)
+    present = entry_at(host, file, place)
+    if present is None:
+        return None
+    base = (*place.keys, SERVER)
+    edits = [Edit(base, present, None)]
+    record = records.find(place.path)
+    by_host = bool(host.own_commands(around, place, present, None))
+    made = record.made if record is not None and not by_host else Made.NOTHING
+    if made is not Made.NOTHING and get(without(file.value, base), place.keys) == {}:
+        edits.append(Edit(place.keys, {}, None))
+    step = _step(host, around, place, file, tuple(edits), present, None)
+    if made is Made.FILE and _is_empty(step.after or ""):
+        step = replace(step, after=None)
+    steps = [step]
+    if rules and place.scope != "project":
+        steps += plan_edits(host.rules(around, Launch(), Allow.NONE), records)
+    return Plan(host, place, None, True, tuple(steps))
 
 
 def _is_empty(text: str) -> bool:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -45,6 +46,16 @@ class Records:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
+        self._first: dict[str, str | None] | None = None
+
+    @contextlib.contextmanager
+    def one_change(self) -> Iterator[None]:
+        """What is saved in here is one change: the text before is that before all of it."""
+        self._first = {}
+        try:
+            yield
+        finally:
+            self._first = None
 
     def folder(self, path: Path) -> Path:
         """Where the backup of a file is."""
@@ -64,6 +75,8 @@ class Records:
 
     def save(self, record: Record) -> Path | None:
         """Keep it in the place of an earlier one; where the text before is, if any. Raises StateUnwritable."""
+        if self._first is not None:
+            record = replace(record, before=self._first.setdefault(record.path, record.before))
         folder = self.folder(Path(record.path))
         draft = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}")
         try:

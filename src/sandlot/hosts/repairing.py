@@ -11,7 +11,7 @@ from sandlot.hosts import checks
 from sandlot.hosts.applying import apply
 from sandlot.hosts.around import Around
 from sandlot.hosts.files import read, read_text, replace
-from sandlot.hosts.formats.base import Unparsable, checked, get, with_value, without
+from sandlot.hosts.formats.base import Unparsable, checked, get, with_value, without, without_empty
 from sandlot.hosts.host import Host, HostFinding
 from sandlot.hosts.launch import SERVER, Allow, Launch, Scope
 from sandlot.hosts.planning import Plan, Step, plan_connect, plan_disconnect
@@ -55,24 +55,30 @@ def repair(
             apply(plan, around, records)
         done.append(Repair(tuple(sorted(names)), what, plan))
 
-    if "config.parses" in named:
-        for plan in _restorations(host, around, records):
-            carry(["config.parses"], f"put back what sandlot last wrote into {plan.place.path}", plan)
-    if "entry.duplicates" in named:
-        entries, _ = checks.find_entries(host, around, records)
-        kept = _kept(checks.named_here(entries), keep)
-        extra = [each.place for each in checks.named_here(entries) if each is not kept]
-        for plan in plan_disconnect(host, around, extra, records, rules=False):
-            carry(["entry.duplicates"], f"took the entry out of {plan.place.path} ({plan.place.scope})", plan)
-    if rewrites := named & _REWRITES:
-        entries, _ = checks.find_entries(host, around, records)
-        for each in checks.named_here(entries):
-            wanted = checks.wanted_launch(each, launch)
-            allow = Allow.NONE if each.place.scope == "project" else host.allowed(each.entry, around)
-            plan = plan_connect(host, around, each.place, wanted, allow, records)
-            if plan.steps:
-                carry(rewrites, f"wrote the entry in {each.place.path} anew", plan)
+    with records.one_change():
+        if "config.parses" in named:
+            for plan in _restorations(host, around, records):
+                carry(["config.parses"], f"put back what sandlot last wrote into {plan.place.path}", plan)
+        if "entry.duplicates" in named:
+            own = _own(host, around, records)
+            kept = _kept(own, keep)
+            for each in (each for each in own if each is not kept):
+                gone = plan_disconnect(host, around, each.place, records, rules=False)
+                if gone is not None:
+                    carry(["entry.duplicates"], f"took the entry out of {gone.place.path} ({gone.place.scope})", gone)
+        if rewrites := named & _REWRITES:
+            for each in _own(host, around, records):
+                wanted = checks.wanted_launch(each, launch)
+                allow = Allow.NONE if each.place.scope == "project" else host.allowed(each.entry, around)
+                plan = plan_connect(host, around, each.place, wanted, allow, records)
+                if plan.steps:
+                    carry(rewrites, f"wrote the entry in {each.place.path} anew", plan)
     return done
+
+
+def _own(host: Host, around: Around, records: Records) -> list[checks.Found]:
+    entries, _ = checks.find_entries(host, around, records)
+    return checks.named_here(entries)
 
 
 def _kept(own: list[checks.Found], keep: Scope | None) -> checks.Found:
@@ -107,9 +113,8 @@ def undo(host: Host, around: Around, records: Records, *, dry_run: bool = False)
     Where a file has changed since, only our entry is brought back. Raises HostConflict where that is impossible.
     """
     paths = {place.path: place for place in host.places(around)}
-    rules = {each.path for each in host.rules(around, Launch(), Allow.ALL)}
     done = []
-    for path in (*paths, *sorted(rules - set(paths))):
+    for path in (*paths, *host.rule_files(around)):
         record = records.find(path)
         if record is None:
             continue
@@ -131,7 +136,7 @@ def _only_ours(host: Host, around: Around, path: Path, record: Record) -> str:
         raise HostConflict(f"{path} has changed since", hint=f"compare it by hand; the backup is of {record.path}")
     form = places[0].form
     file = read(path, form)
-    text, value = file.text or "", file.value
+    text, value, bare = file.text or "", file.value, file.value
     try:
         before = form.parse(record.before or "")
     except Unparsable as error:
@@ -143,4 +148,5 @@ def _only_ours(host: Host, around: Around, path: Path, record: Record) -> str:
             continue
         text = form.drop(text, keys) if new is None else form.put(text, keys, new)
         value = without(value, keys) if new is None else with_value(value, keys, new)
-    return checked(form, text, value)
+        bare = without_empty(bare, keys) if new is None else with_value(bare, keys, new)
+    return checked(form, text, value, bare)

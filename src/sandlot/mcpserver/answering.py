@@ -44,7 +44,7 @@ class Asked:
 
     def next_call(self, **arguments: object) -> str:
         """How to read on with this very tool."""
-        return call_of(self.tool.name, **arguments)
+        return "the same call with " + " ".join(f"{name}={value}" for name, value in arguments.items())
 
 
 def call_of(tool: str, **arguments: object) -> str:

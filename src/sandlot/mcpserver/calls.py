@@ -32,6 +32,8 @@ PATIENCE_S = 45.0
 """How long a command is waited for; hosts give up on a call after 60 s."""
 LONGEST_WAIT_S = 50.0
 """How long a call waits when it is told to."""
+PAGE = 1000
+"""Commands of a history that are looked through at a time."""
 LEAST = 64
 """Bytes, or rows, below which an answer is not made smaller by asking again."""
 _LOOK_S = 0.25
@@ -120,7 +122,11 @@ class Work:
         return self.sandlot.call(operation, caller=caller, **fields)
 
     def _carry_out(self, fields: dict[str, Any]) -> Any:
-        special = {"workspace_exec": self._exec, "service_start": self._start_service}.get(self.tool.operation)
+        special = {
+            "workspace_exec": self._exec,
+            "workspace_logs": self._logs,
+            "service_start": self._start_service,
+        }.get(self.tool.operation)
         if special is not None:
             return special(fields)
         result = self._call(self.tool.operation, **fields)
@@ -158,6 +164,17 @@ class Work:
             with contextlib.suppress(SandlotError):
                 self.sandlot.call("workspace_kill", workspace=workspace, number=number)
             raise
+
+    def _logs(self, fields: dict[str, Any]) -> Any:
+        """The output of one command; or the latest of the history, for that is what somebody wants to see of it."""
+        if fields.get("number") is not None or "after" in fields or "count" in fields:
+            return self._call("workspace_logs", **fields)
+        result = self._call("workspace_logs", **fields, count=PAGE)
+        while result.next_after is not None:
+            self.cancellation.check()
+            later = self._call("workspace_logs", **fields, count=PAGE, after=result.next_after)
+            result = dataclasses.replace(later, commands=(*result.commands, *later.commands)[-PAGE:])
+        return result
 
     def _start_service(self, fields: dict[str, Any]) -> Any:
         """Start a service; one that may take longer to get ready than we may wait is left to get ready."""

@@ -191,7 +191,7 @@ def _shell_read(asked: Asked, result: Any) -> Answer:
     if result.dropped:
         lines.append(f"{result.dropped} bytes before that are no longer kept")
     if result.more:
-        lines.append(f"read on: {asked.next_call(shell=result.shell.name, cursor=result.next_cursor)}")
+        lines.append(f"read on: {asked.next_call(cursor=result.next_cursor)}")
     text = shown_plainly(result.text).strip("\n")
     return Answer(guarded(lines if text else [*lines, "nothing new"], asked.workspace, "output", text))
 

@@ -93,6 +93,7 @@ def serve_http(server: SandlotServer, port: int, token_file: str | None) -> int:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((ADDRESS, port))
+            listener.listen()
         except OSError as error:
             raise PortTaken(
                 f"port {port} cannot be used: {error.strerror}", hint="--port 0: any that is free"

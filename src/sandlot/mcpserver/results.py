@@ -99,9 +99,9 @@ def _logs(asked: Asked, result: Any) -> Answer:
         f"command {command.number}: {outcome_words(command)}; {stream}: bytes {start} to {end} of {result.total_bytes}"
     ]
     if end < result.total_bytes:
-        lines.append(f"read on: {asked.next_call(number=command.number, stream=stream, offset=end)}")
+        lines.append(f"read on: {asked.next_call(offset=end)}")
     elif command.outcome is None:
-        more = asked.next_call(number=command.number, stream=stream, offset=end, wait="50s")
+        more = asked.next_call(offset=end, wait="50s")
         lines.append(f"it goes on; what comes next: {more}")
     return Answer(guarded(lines, asked.workspace, "output", shown_plainly(data.decode("utf-8", "replace"))))
 
@@ -120,11 +120,13 @@ def _incomplete(data: bytes) -> int:
 def _history(asked: Asked, result: Any) -> Answer:
     """The latest commands; each can be read by its number, so no page is needed for earlier ones."""
     shown = result.commands[-LISTED:]
-    lines = [f"{len(result.commands)} commands; to read one: {asked.next_call(number='N')}"]
+    lines = ["no commands"]
+    if shown:
+        lines = [
+            f"commands {shown[0].number} to {shown[-1].number}; to read one: {call_of('workspace_logs', number='N')}"
+        ]
     if len(result.commands) > len(shown):
-        lines.append(f"the last {len(shown)} are shown; the earlier ones have numbers below {shown[0].number}")
-    if not result.commands:
-        lines = ["no commands"]
+        lines.append("earlier ones are left out, but can be read by their numbers")
     rows = [f"{each.number}. [{outcome_words(each)}] {one_line(shlex.join(each.argv), 120)}" for each in shown]
     return Answer(guarded(lines, asked.workspace, "history", "\n".join(rows)))
 

@@ -200,9 +200,8 @@ class SandlotServer(Server[None]):
             if future.done():
                 return future.result()
             passed = time.monotonic() - begun
-            if asked_for_progress:
-                await context.session.report_progress(round(passed, 1), message=work.progress.words or "at work")
-            elif passed > self.longest_call_s:
+            await context.session.report_progress(round(passed, 1), message=work.progress.words or "at work")
+            if not asked_for_progress and passed > self.longest_call_s:
                 return Answer(
                     f"{work.tool.name} has not ended after {passed:.0f} s"
                     + (f" ({work.progress.words})" if work.progress.words else "")

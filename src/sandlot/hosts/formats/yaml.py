@@ -47,7 +47,7 @@ class Yaml:
             at = _colon(text, pair[0])
             indent = " " * pair[0].start_mark.column
             node = pair[1]
-        return f"{text[:at]} {json.dumps(value, ensure_ascii=False)}{text[max(at, _last(node)) :]}"
+        return f"{text[:at]} {_scalar(value)}{text[max(at, _last(node)) :]}"
 
     def drop(self, text: str, path: KeyPath) -> str:
         """The text without an entry and the comment on its last line. Raises Unparsable."""
