@@ -302,7 +302,7 @@ class Agent:
             os._exit(status)
 
     def _heard(self, command: Command) -> None:
-        """A worker says what it started (L, a pid), that it is in use (A), has ended (E), or is gone (end of stream)."""
+        """A worker says what it started (L, a pid), that it is in use (A), has ended (E), or is gone (end of file)."""
         try:
             data = command.control.recv(32)
         except BlockingIOError:

@@ -87,10 +87,19 @@ def connected(host: Host, around: Around, records: Records) -> bool:
 
 
 def check(
-    host: Host, around: Around, records: Records, *, launch: Launch | None = None, patience_s: float = PATIENCE_S
+    host: Host,
+    around: Around,
+    records: Records,
+    *,
+    launch: Launch | None = None,
+    patience_s: float = PATIENCE_S,
+    ask_host: bool = True,
 ) -> list[HostFinding]:
-    """Every check, in the order of ``CHECKS``. ``launch``: what the entry is to start [what it starts]."""
-    findings = [_binary(host, around)]
+    """Every check, in the order of ``CHECKS``.
+
+    ``launch``: what the entry is to start [what it starts]. ``ask_host``: also run the host's own program.
+    """
+    findings = [_binary(host, around)] if ask_host else []
     entries, wrong = find_entries(host, around, records)
     findings += wrong
     if not any(each.check == "config.parses" for each in wrong):
@@ -107,11 +116,14 @@ def check(
     for each in own:
         findings += _one(host, around, each, launch)
     first = winner(own)
-    findings += _starts(host, around, first, patience_s)
+    started = list(_starts(host, around, first, patience_s))
+    findings += started
     if (state := host.approval(around, first.place, first.entry)) is not None:
         findings.append(state)
     findings.append(_allowed(host, around, first))
-    if (probed := _probe(host, around, first)) is not None:
+    # A host waits up to a minute for a server that does not start, to find out what we know by now.
+    starts = bool(started) and not any(each.state is State.FAILED for each in started)
+    if ask_host and starts and (probed := _probe(host, around, first)) is not None:
         findings.append(probed)
     return findings
 

@@ -46,7 +46,7 @@ def repair(
     for name in only:
         if name not in checks.CHECKS:
             raise UsageError(f"there is no check {name!r}", hint="checks: " + ", ".join(checks.CHECKS))
-    findings = (look or (lambda: checks.check(host, around, records, launch=launch)))()
+    findings = (look or (lambda: checks.check(host, around, records, launch=launch, ask_host=False)))()
     named = {each.check for each in findings if each.repairable and (not only or each.check in only)}
     done: list[Repair] = []
 

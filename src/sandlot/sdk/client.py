@@ -104,7 +104,8 @@ class Sandlot:
 
         ``network`` is ``off`` unless told otherwise, ``allowlist`` when hosts are allowed: ``allow`` names them
         (``HOST``, ``*.HOST``, ``HOST:PORT``), ``allow_preset`` those of your package tools, ``allow_private`` a
-        HOST:PORT whose address is private. ``publish`` makes ports inside (``8000``, ``"8080:8000"``) reachable at 127.0.0.1.
+        HOST:PORT whose address is private. ``publish`` makes ports inside (``8000``, ``"8080:8000"``) reachable at
+        127.0.0.1.
         ``secrets``: what it can use at certain hosts but not read, by the name of its environment variable.
         ``limits``: ``memory="2G", cpus=1.5, processes=512, open_files=4096, disk="10G", inodes=100_000, tmp="1G",
         max_duration=3600``; numbers are bytes, counts or seconds, None is no limit.

@@ -43,6 +43,11 @@ def test_taking_the_entry_out_gives_the_file_back_as_it_was() -> None:
     assert TOML.drop(TOML.put(HAND_WRITTEN, PATH, ENTRY), PATH) == HAND_WRITTEN
 
 
+def test_an_entry_at_the_end_goes_without_a_trace() -> None:
+    text = '[mcp_servers.other]\ncommand = "x" # theirs\n'
+    assert TOML.drop(TOML.put(text, PATH, ENTRY), PATH) == text
+
+
 def test_changing_one_key_of_a_table_leaves_the_comments_in_it() -> None:
     text = '[mcp_servers.sandlot]\n# mine\ncommand = "a" # why\n[mcp_servers.sandlot.env]\nA = "1"\n'
     assert TOML.put(text, (*PATH, "command"), "b") == text.replace('"a"', '"b"')

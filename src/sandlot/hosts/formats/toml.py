@@ -67,9 +67,12 @@ class Toml:
             if path[-1] not in table:
                 return text
             del table[path[-1]]
-            return tomlkit.dumps(document)
+            after = tomlkit.dumps(document)
         except (TOMLKitError, ValueError, TypeError) as error:
             raise Unparsable(str(error), 1, 1) from None
+        bare = after.rstrip("\n")
+        # It stood at the end: the blank line before it goes too.
+        return f"{bare}\n" if bare and after.endswith("\n\n") and text.startswith(bare) else after
 
 
 def _made(value: JsonValue, *, inline: bool) -> Any:
