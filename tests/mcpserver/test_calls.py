@@ -150,10 +150,10 @@ def test_what_takes_too_long_without_progress_goes_on_and_says_where_to_look(tal
     talk(work, prepare=quick)
 
 
-def test_a_create_that_is_cancelled_leaves_no_workspace(sandlot: Sandlot, project: Path) -> None:
+def test_a_create_that_is_cancelled_leaves_no_workspace(sandlot: Sandlot, state_dir: Path, project: Path) -> None:
     shown = surface("repro-fix")
     tools = tools_of(shown)
-    work = Work(sandlot, find_tool(tools, shown, "workspace_create"), frozenset(), 45.0)
+    work = Work(sandlot, str(state_dir), find_tool(tools, shown, "workspace_create"), frozenset(), 45.0)
 
     class CancelsMeanwhile:
         words = ""
@@ -172,8 +172,9 @@ def test_a_service_that_takes_long_to_get_ready_is_left_to_get_ready(talk: Run) 
         await with_.text("workspace_create", name="w", source=".")
         arguments = {"workspace": "w", "name": "web", "command": "sleep 4321", "ready_file": "never"}
         text = await with_.text("service_start", ready_timeout="10m", **arguments)
-        assert "state: starting" in text
-        assert "state: stopped" in await with_.text("service_stop", workspace="w", name="web")
+        assert text.startswith("service web (command 1): starting")
+        text = await with_.text("service_stop", workspace="w", name="web")
+        assert text.startswith("service web (command 1): stopped")
 
     talk(work, mode=None, profile="workspace-full", prepare=_impatient)
 

@@ -59,7 +59,7 @@ def test_all_that_was_asked_before_the_input_ended_is_answered(state_dir: Path, 
     messages = [
         {"id": 1, "method": "initialize", "params": {
             "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}},
-        {"id": 2, "method": "tools/call", "params": {"name": "workspace_list", "arguments": {}}},
+        {"id": 2, "method": "tools/call", "params": {"name": "file_write", "arguments": {}}},
     ]  # fmt: skip
     text = "\n".join(json.dumps({"jsonrpc": "2.0", **each}) for each in messages)  # and no newline at the end
     done = subprocess.run(

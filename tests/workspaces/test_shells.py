@@ -21,6 +21,7 @@ from sandlot.errors import (
     UsageError,
 )
 from sandlot.model.command import CommandKind
+from sandlot.operations import shell_read
 from sandlot.sdk import Sandlot, Shell, Workspace
 from sandlot.wire import shell as wire
 from sandlot.workspaces import ring, shells
@@ -484,3 +485,12 @@ def test_the_command_line_does_the_same(workspace: Workspace, cli: Cli) -> None:
     ended = cli("workspace", "shell", "write", workspace.id, "sh", "x")
     assert ended.returncode == 4
     assert b"hint: sandlot workspace shell open " + workspace.id.encode() in ended.stderr
+
+
+def test_who_asks_for_silence_alone_does_not_wait_for_what_has_been_answered_already(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_read, "PATIENCE_S", 3600)
+    shell = workspace.shells.open(["sh"])
+    ask(shell, "echo said''-before", "said-before")
+    assert "said-before" in shell.read(plain=True, idle=0.05).text

@@ -65,6 +65,7 @@ class Work:
     """One call on its way."""
 
     sandlot: Sandlot
+    state_folder: str
     tool: Tool
     shown: frozenset[str]
     patience_s: float
@@ -76,7 +77,7 @@ class Work:
         """Do it and answer. Raises SandlotError; Cancelled when it was cancelled, and undone or ended then."""
         fields = _patient(self.tool.operation, self.tool.fields(arguments))
         with contextlib.ExitStack() as stack:
-            fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, stack)
+            fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, self.state_folder, stack)
             self.cancellation.check()
             if self.tool.operation == "workspace_export":
                 with exported_safely(fields, self.sandlot):

@@ -2,8 +2,9 @@
 
 A string check is not enough: the folder may hold symlinks (an earlier export may have put them there). So the path is
 walked, one component at a time, from an open descriptor of the folder, and no component may be a symlink. Between this
-check and the use the tree must not change under us: whoever reads holds the folder's lock shared, whoever exports into
-it holds it alone, in whichever server they are. Nobody but our exports writes there on a workspace's behalf.
+check and the use the tree must not change under us: whoever reads holds one lock shared, whoever exports holds it
+alone, in whichever server of the user they are. Nobody but our exports writes there on a workspace's behalf. What is
+locked is the state folder itself, which all servers of a user have in common.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import stat
 import time
 from collections.abc import Iterator
 
-from sandlot.errors import PathNotFound, TargetExists, UnsafePath, WorkspaceBusy
+from sandlot.errors import PathNotFound, StateUnwritable, TargetExists, UnsafePath, WorkspaceBusy
 
 __all__ = ["destination_below", "exclusively", "shared", "source_below"]
 
@@ -134,25 +135,26 @@ def _missing(text: str, what: str, error: OSError) -> PathNotFound:
 
 
 @contextlib.contextmanager
-def shared(root: str) -> Iterator[None]:
-    """While the block reads below ``root``, no export of any server changes it."""
-    with _locked(root, fcntl.LOCK_SH):
+def shared(state: str) -> Iterator[None]:
+    """While the block reads what a path of the host named, no export of any server changes it."""
+    with _locked(state, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
-def exclusively(root: str) -> Iterator[None]:
-    """While the block exports below ``root``, no server reads or exports there."""
-    with _locked(root, fcntl.LOCK_EX):
+def exclusively(state: str) -> Iterator[None]:
+    """While the block exports, no server reads what a path of the host named, or exports. Raises WorkspaceBusy."""
+    with _locked(state, fcntl.LOCK_EX):
         yield
 
 
 @contextlib.contextmanager
-def _locked(root: str, kind: int) -> Iterator[None]:
+def _locked(state: str, kind: int) -> Iterator[None]:
     try:
-        descriptor = os.open(root, _FOLDER)
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise PathNotFound(f"the folder {root} is gone", hint="") from error
+        raise StateUnwritable(f"the state folder {state} cannot be used: {error.strerror}") from error
     try:
         end = time.monotonic() + LOCK_WAIT_S
         while True:
@@ -161,7 +163,7 @@ def _locked(root: str, kind: int) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise WorkspaceBusy("another call uses the project folder", hint="try again") from None
+                    raise WorkspaceBusy("other calls use folders of the host", hint="try again") from None
                 time.sleep(0.01)
         yield
     finally:

@@ -86,20 +86,22 @@ def _listed(_asked: Asked, result: Any) -> Answer:
     return Answer("\n".join(lines) or "no workspaces", structured)
 
 
-def _status(_asked: Asked, result: Any) -> Answer:
+def _status(asked: Asked, result: Any) -> Answer:
     found = full(result.workspace)
     found["commands"] = result.commands
     found["responsive"] = result.responsive
+    inside: dict[str, Any] = {}
     if result.running:
-        found["running"] = [
+        inside["running"] = [
             {"number": each.number, "command": one_line(shlex.join(each.argv), 120), "since": each.started_at}
             for each in result.running[:_ROWS]
         ]
     if result.services:
-        found["services"] = [_service_facts(each) for each in result.services[:_ROWS]]
+        inside["services"] = [_service_facts(each) for each in result.services[:_ROWS]]
     if result.denials:
-        found["refused_by_network"] = [f"{one_line(each.place, 120)} at {each.at}" for each in result.denials[-_ROWS:]]
-    return Answer("\n".join(lines_of(found)), found)
+        inside["refused_by_network"] = [f"{one_line(each.place, 120)} at {each.at}" for each in result.denials[-_ROWS:]]
+    text = guarded(lines_of(found), asked.workspace, "facts", "\n".join(lines_of(inside)))
+    return Answer(text, {**found, **inside, **_marked(result.services)})
 
 
 def _service_facts(info: Any) -> dict[str, Any]:
@@ -134,10 +136,14 @@ def _synced(_asked: Asked, result: Any) -> Answer:
 
 
 def _service(asked: Asked, result: Any) -> Answer:
-    lines = lines_of(_service_facts(result.service))
+    info = result.service
+    lines = [f"service {info.name} (command {info.number}): {info.state.value}"]
+    if info.restarts:
+        lines.append(f"restarts: {info.restarts}")
     if result.ports:
         lines.append("ports: " + ", ".join(f"{each.port} at 127.0.0.1:{each.host_port}" for each in result.ports))
-    parts = [
+    parts = [f"reason: {one_line(info.reason)}"] if info.reason else []
+    parts += [
         f"--- last {name}\n{text}"
         for name, output in (("stdout", result.stdout), ("stderr", result.stderr))
         if (text := shown_plainly(output.text[-3500:]).strip("\n"))
@@ -145,10 +151,15 @@ def _service(asked: Asked, result: Any) -> Answer:
     return Answer(guarded(lines, asked.workspace, "output", "\n".join(parts)))
 
 
-def _services(_asked: Asked, result: Any) -> Answer:
+def _services(asked: Asked, result: Any) -> Answer:
     rows = [_service_facts(each) for each in result.services[:LISTED]]
-    lines = [_words(row) for row in rows]
-    return Answer("\n".join(lines) or "no services", {"services": rows})
+    text = guarded([f"{len(rows)} services"], asked.workspace, "services", "\n".join(_words(row) for row in rows))
+    return Answer(text if rows else "no services", {"services": rows, **_marked(result.services)})
+
+
+def _marked(services: Any) -> dict[str, Any]:
+    """The mark, for data: some hosts show their model that alone."""
+    return {"untrusted": ["services.reason"]} if any(each.reason for each in services) else {}
 
 
 LISTED = 50
@@ -156,8 +167,8 @@ LISTED = 50
 
 def _service_logs(asked: Asked, result: Any) -> Answer:
     info = result.service
-    lines = [f"service {info.name}: {info.state.value}" + (f" ({one_line(info.reason)})" if info.reason else "")]
-    parts = []
+    lines = [f"service {info.name}: {info.state.value}"]
+    parts = [f"reason: {one_line(info.reason)}"] if info.reason else []
     for name in ("stdout", "stderr"):
         text, total = getattr(result, name), getattr(result, f"{name}_bytes")
         if total:

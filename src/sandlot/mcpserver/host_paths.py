@@ -36,18 +36,19 @@ def names_host(operation: str) -> bool:
 
 
 def host_fields(
-    operation: str, fields: Fields, project: Project, sandlot: Sandlot, stack: contextlib.ExitStack
+    operation: str, fields: Fields, project: Project, sandlot: Sandlot, state: str, stack: contextlib.ExitStack
 ) -> tuple[Fields, str]:
     """The fields with paths that are safe to use until ``stack`` is closed; and why the source is what it is.
 
-    Raises UnsafePath, PathNotFound, TargetExists, UsageError.
+    ``state`` is the state folder. Raises UnsafePath, PathNotFound, TargetExists, UsageError.
     """
     from sandlot.operations import catalog
 
     found, why = dict(fields), ""
     confine = _CONFINED.get(operation)
     if confine is not None:
-        why = confine(found, project, sandlot, stack)
+        stack.enter_context(exclusively(state) if operation == "workspace_export" else shared(state))
+        why = confine(found, project, sandlot)
     for field, about in catalog.load(operation).arguments():
         unchecked = about.host_path and found.get(field.name) and field.name != _CHECKED.get(operation)
         if unchecked:
@@ -55,7 +56,7 @@ def host_fields(
     return found, why
 
 
-def _create(fields: Fields, project: Project, _sandlot: Sandlot, stack: contextlib.ExitStack) -> str:
+def _create(fields: Fields, project: Project, _sandlot: Sandlot) -> str:
     given = fields.get("source")
     if given is None:
         seed = project.seed()
@@ -67,8 +68,6 @@ def _create(fields: Fields, project: Project, _sandlot: Sandlot, stack: contextl
             if fields.get("ref") not in (None, seed.ref):
                 raise UsageError(f"the server was started for {seed.ref!r} of the project", hint="leave ref out")
             fields["ref"] = seed.ref
-        if project.folder is not None:
-            stack.enter_context(shared(project.folder))
         return seed.why
     folder = _needs_folder(project, "source")
     if given.startswith("base:") or (_URL.match(given) and not os.path.lexists(os.path.join(folder, given))):
@@ -77,34 +76,30 @@ def _create(fields: Fields, project: Project, _sandlot: Sandlot, stack: contextl
             f"{given!r} is no path below {_THE_PROJECT}",
             hint="the user names repositories when the server is started: --repo-url",
         )
-    stack.enter_context(shared(folder))
     fields["source"] = source_below(folder, given, _THE_PROJECT)
     return "argument source"
 
 
-def _sync(fields: Fields, project: Project, sandlot: Sandlot, stack: contextlib.ExitStack) -> str:
+def _sync(fields: Fields, project: Project, sandlot: Sandlot) -> str:
     folder = _needs_folder(project, "source")
-    stack.enter_context(shared(folder))
     given = fields.get("source")
     fields["source"] = source_below(folder, given, _THE_PROJECT) if given else _origin(fields, folder, sandlot)
     return ""
 
 
-def _export(fields: Fields, project: Project, _sandlot: Sandlot, stack: contextlib.ExitStack) -> str:
+def _export(fields: Fields, project: Project, _sandlot: Sandlot) -> str:
     folder, what = project.exports, _THE_PROJECT if project.options.export_dir is None else _THE_EXPORTS
     if folder is None:
         raise UsageError(f"there is no folder to export to: {project.why}", hint="the user can name one: --export-dir")
-    stack.enter_context(exclusively(folder))
     overwrite = bool(fields.get("overwrite"))
     fields["destination"] = destination_below(folder, fields["destination"], what, overwrite=overwrite)
     return ""
 
 
-def _apply(fields: Fields, project: Project, sandlot: Sandlot, stack: contextlib.ExitStack) -> str:
+def _apply(fields: Fields, project: Project, sandlot: Sandlot) -> str:
     if fields.get("yes"):  # the user's files are the user's: a model may show what would change
         raise UsageError("only the user applies changes to the project", hint="the user runs: sandlot workspace apply")
     folder = _needs_folder(project, "target")
-    stack.enter_context(shared(folder))
     given = fields.get("target")
     fields["target"] = source_below(folder, given, _THE_PROJECT) if given else _origin(fields, folder, sandlot)
     return ""
@@ -124,7 +119,7 @@ def _needs_folder(project: Project, argument: str) -> str:
     return project.folder
 
 
-_CONFINED: dict[str, Callable[[Fields, Project, Any, contextlib.ExitStack], str]] = {
+_CONFINED: dict[str, Callable[[Fields, Project, Any], str]] = {
     "workspace_create": _create,
     "workspace_run": _create,
     "workspace_sync_push": _sync,

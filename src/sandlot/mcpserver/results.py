@@ -175,10 +175,10 @@ def _read(asked: Asked, result: Any) -> Answer:
     path = one_line(result.path)
     if by_line:
         total = f" of {result.total_lines}" if result.total_lines is not None else ""
-        lines = [f"{path}: lines {result.first_line} to {last}{total}, file of {result.size} bytes, mode {result.mode}"]
+        lines = [f"{path}: lines {result.first_line} to {last}{total}, file of {result.size} bytes"]
     else:
         end = result.offset + len(data)
-        lines = [f"{path}: bytes {result.offset} to {end} of {result.size}, mode {result.mode}"]
+        lines = [f"{path}: bytes {result.offset} to {end} of {result.size}"]
     if strange:
         lines.append(f"{strange} characters that cannot be shown are left out or written as \\x..")
     if cut_line:
@@ -224,15 +224,16 @@ def _searched(asked: Asked, result: Any) -> Answer:
 
 
 def _patched(asked: Asked, result: Any) -> Answer:
-    lines = [f"{'would apply' if result.checked_only else 'applied'}: {len(result.files)} files ({result.strategy})"]
+    lines = [f"{'would apply' if result.checked_only else 'applied'}: {len(result.files)} files"]
     rows = [
         f"{each.status} {one_line(each.path)} +{each.additions} -{each.deletions}" for each in result.files[:LISTED]
     ]
     return Answer(guarded(lines, asked.workspace, "files", "\n".join(rows)))
 
 
-def _written(_asked: Asked, result: Any) -> Answer:
-    return Answer(f"{'created' if result.created else 'replaced'} {one_line(result.path)}, {result.bytes} bytes")
+def _written(asked: Asked, result: Any) -> Answer:
+    path = one_line(asked.fields["path"])  # as it was asked for: what the workspace says of it comes from inside
+    return Answer(f"{'created' if result.created else 'replaced'} {path}, {result.bytes} bytes")
 
 
 def _exported(asked: Asked, result: Any) -> Answer:

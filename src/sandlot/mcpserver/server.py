@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -28,6 +29,7 @@ from sandlot.mcpserver.host_paths import names_host
 from sandlot.mcpserver.project import Project, ProjectOptions, folder_of_root
 from sandlot.mcpserver.tools import Tool, find_tool, tools_of
 from sandlot.modes import StartupMode, Surface, surface
+from sandlot.paths import Paths
 from sandlot.sdk import Sandlot
 from sandlot.workspaces.cancellation import Cancelled
 
@@ -58,7 +60,10 @@ Context = ServerRequestContext[Any, Any]
 class SandlotServer(Server[None]):
     """The SDK's server with sandlot's tools; ``busy`` counts the calls that are on their way."""
 
-    def __init__(self, shown: Surface, options: ProjectOptions, sandlot: Sandlot, *, ask_roots: bool) -> None:
+    def __init__(
+        self, shown: Surface, options: ProjectOptions, sandlot: Sandlot, state_folder: str, *, ask_roots: bool
+    ) -> None:
+        """``state_folder`` is where ``sandlot`` keeps its state; ``ask_roots``: ask clients for their folders."""
         fresh = CacheHint(ttl_ms=FRESH_MS, scope="public")
         super().__init__(
             "sandlot",
@@ -79,6 +84,7 @@ class SandlotServer(Server[None]):
         self.shown = shown
         self.tools = tools_of(shown)
         self.sandlot = sandlot
+        self._state_folder = state_folder
         self.busy = 0
         self.patience_s = PATIENCE_S
         self.progress_s = PROGRESS_S
@@ -172,7 +178,7 @@ class SandlotServer(Server[None]):
     async def _answered(self, context: Context, tool: Tool, arguments: dict[str, Any]) -> Answer:
         project = await self._project(context, tool)
         shown = frozenset(each.name for each in self.tools)
-        work = Work(self.sandlot, tool, shown, self.patience_s)
+        work = Work(self.sandlot, self._state_folder, tool, shown, self.patience_s)
         asked_for_progress = "progressToken" in ((context.params or {}).get("_meta") or {})
         self.busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, _run, work, arguments, project)
@@ -299,6 +305,6 @@ def create_server(
         not project_source,
         None if export_dir is None else os.fspath(export_dir),
     ).checked()
-    return SandlotServer(
-        surface(mode, profile=profile, read_only=read_only), options, Sandlot(state_dir), ask_roots=ask_roots
-    )
+    paths = Paths.default() if state_dir is None else Paths.at(Path(state_dir))
+    shown = surface(mode, profile=profile, read_only=read_only)
+    return SandlotServer(shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots)

@@ -31,7 +31,7 @@ from sandlot.mcpserver.server import SandlotServer
 
 __all__ = ["LAST_RESORT_S", "end_soon", "serve"]
 
-GRACE_S = 0.3
+GRACE_S = 0.5
 """How long calls may go on when the client has closed the pipe."""
 LAST_RESORT_S = 0.9
 """After that the process ends, whatever still runs in it: hosts wait for about a second, then kill."""

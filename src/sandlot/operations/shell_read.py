@@ -41,7 +41,8 @@ class Request(OneShell):
     plain: bool = argument("what a terminal would show of it, without escape codes", default=False)
     wait: str | None = argument("wait up to this long for something behind the cursor", default=None, kind="duration")
     idle: str | None = argument(
-        "and then until nothing more has come for this long, such as 300ms [waits up to 30s without --wait]",
+        "until nothing more has come for this long, such as 300ms; alone it waits up to 30s, and without --cursor it "
+        "does not insist on something new",
         default=None,
         kind="duration",
     )
@@ -85,13 +86,21 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
             context,
             record,
             command,
-            total if request.cursor is None else request.cursor,
+            _behind(request, total),
             timeout_s=PATIENCE_S if request.wait is None else seconds(request.wait),
             idle_s=idle,
             cancellation=caller.cancellation,
         )
         command = shells.find(context, record, str(command.number))
     return _read(context, record, command, request, caller)
+
+
+def _behind(request: Request, total: int) -> int:
+    """Something beyond this must have come. What was just typed may have been answered before we look, so who only asks
+    for silence, and names no cursor, gets it at once."""
+    if request.cursor is not None:
+        return request.cursor
+    return total if request.wait is not None else -1
 
 
 def _read(
