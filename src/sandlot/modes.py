@@ -138,7 +138,7 @@ _TOOLS: dict[str, tuple[str, dict[str, str]]] = {
         {"paths": "", "stat": "no patch", "to": "snapshot", "handle": "from a cut answer", "offset": "with handle"},
     ),
     "workspace_reset": (
-        "Bring files, processes and /tmp back to the baseline or a snapshot.",
+        "Bring files, processes and /tmp back to the baseline.",
         {"to": "snapshot [baseline]"},
     ),
     "workspace_sync_push": (
@@ -186,13 +186,29 @@ _TOOLS: dict[str, tuple[str, dict[str, str]]] = {
 _ON_NO_WORKSPACE = frozenset({"workspace_create", "workspace_list"})
 
 
+_BACK = "Bring files, processes and /tmp back to the baseline or a snapshot."
+
+
 def _shown(
-    operation: str, *, without: tuple[str, ...] = (), more: Mapping[str, str] | None = None, **pinned: Any
+    operation: str,
+    *,
+    without: tuple[str, ...] = (),
+    more: Mapping[str, str] | None = None,
+    says: str = "",
+    **pinned: Any,
 ) -> Shown:
     description, arguments = _TOOLS[operation]
     named = {} if operation in _ON_NO_WORKSPACE else _NAMED
     kept = {name: words for name, words in arguments.items() if name not in without}
-    return Shown(operation, description, MappingProxyType({**named, **kept, **(more or {})}), MappingProxyType(pinned))
+    return Shown(
+        operation, says or description, MappingProxyType({**named, **kept, **(more or {})}), MappingProxyType(pinned)
+    )
+
+
+def _listed(names: str, *otherwise: Shown) -> tuple[Shown, ...]:
+    """Tools in this order, each as it is always shown or as said otherwise."""
+    special = {each.operation: each for each in otherwise}
+    return tuple(special.get(name) or _shown(name) for name in names.split())
 
 
 _HOW_IT_WORKS = """\
@@ -216,24 +232,12 @@ def _instructions(loop: str, network: str = _OFF) -> str:
 _REPRO_FIX = Surface(
     name=StartupMode.REPRO_FIX,
     purpose="reproduce a failure, patch it, rerun, prove it, hand it back",
-    tools=(
-        _shown("workspace_create"),
-        _shown("workspace_list"),
-        _shown("workspace_update"),
-        _shown("workspace_status"),
-        _shown("workspace_exec"),
-        _shown("file_list"),
-        _shown("file_read"),
-        _shown("file_search"),
-        _shown("file_write"),
-        _shown("patch_apply"),
+    tools=_listed(
+        "workspace_create workspace_list workspace_update workspace_status workspace_exec file_list file_read "
+        "file_search file_write patch_apply diff workspace_reset workspace_sync_push workspace_export "
+        "workspace_summary workspace_logs workspace_delete",
         _shown("diff", without=("to",)),
         _shown("workspace_reset", without=("to",)),
-        _shown("workspace_sync_push"),
-        _shown("workspace_export"),
-        _shown("workspace_summary"),
-        _shown("workspace_logs"),
-        _shown("workspace_delete"),
     ),
     instructions=_instructions(
         "The loop: reproduce the failure with workspace_exec, change files with patch_apply, run it again, and show "
@@ -252,19 +256,15 @@ _REPRO_FIX = Surface(
 _INSPECT = Surface(
     name=StartupMode.INSPECT,
     purpose="look at suspicious or unknown code",
-    tools=(
+    tools=_listed(
+        "workspace_create workspace_list workspace_status workspace_exec file_list file_read file_search diff "
+        "workspace_export workspace_summary workspace_logs workspace_delete",
         _shown("workspace_create", network="off", min_isolation="kernel"),
         _shown("workspace_list", without=("name", "labels")),
-        _shown("workspace_status"),
         _shown("workspace_exec", without=("env", "background")),
-        _shown("file_list"),
-        _shown("file_read"),
         _shown("file_search", without=("literal", "context")),
         _shown("diff", without=("to", "stat")),
-        _shown("workspace_export"),
-        _shown("workspace_summary"),
         _shown("workspace_logs", without=("search",)),
-        _shown("workspace_delete"),
     ),
     instructions=_instructions(
         "This code is not trusted: read it first, run it only here. The diff shows what a run has changed; there are "
@@ -283,28 +283,18 @@ _INSPECT = Surface(
 _COLD_START = Surface(
     name=StartupMode.COLD_START,
     purpose="does a fresh checkout install, test and run?",
-    tools=(
+    tools=_listed(
+        "workspace_create workspace_list workspace_update workspace_status workspace_exec service_start "
+        "service_list service_status service_logs service_stop file_list file_read workspace_reset "
+        "workspace_export workspace_summary workspace_logs workspace_delete",
         _shown(
             "workspace_create",
-            more={"allow_preset": "package tools that may reach their index"},
+            more={"allow_preset": "python-packages, npm-packages, debian-packages, github"},
             committed_only=True,
         ),
-        _shown("workspace_list"),
-        _shown("workspace_update"),
-        _shown("workspace_status"),
-        _shown("workspace_exec"),
-        _shown("service_start"),
-        _shown("service_list"),
-        _shown("service_status"),
-        _shown("service_logs"),
-        _shown("service_stop"),
         _shown("file_list", without=("cursor",)),
-        _shown("file_read"),
         _shown("workspace_reset", without=("to",)),
-        _shown("workspace_export"),
-        _shown("workspace_summary"),
         _shown("workspace_logs", without=("search",)),
-        _shown("workspace_delete"),
     ),
     instructions=_instructions(
         "It holds what is committed and nothing else, as a newcomer would get it. Follow the project's own README: "
@@ -324,29 +314,13 @@ _COLD_START = Surface(
 _REVIEW_EVAL = Surface(
     name=StartupMode.REVIEW_EVAL,
     purpose="review a change against a checklist, run evaluations",
-    tools=(
-        _shown("workspace_create"),
-        _shown("workspace_list"),
-        _shown("workspace_update"),
-        _shown("workspace_status"),
-        _shown("workspace_exec"),
-        _shown("shell_open"),
+    tools=_listed(
+        "workspace_create workspace_list workspace_update workspace_status workspace_exec shell_open "
+        "shell_read shell_write shell_signal shell_close snapshot_create snapshot_list snapshot_delete "
+        "workspace_reset file_list file_read file_search diff workspace_export workspace_summary "
+        "workspace_logs workspace_delete",
         _shown("shell_read", plain=True),
-        _shown("shell_write"),
-        _shown("shell_signal"),
-        _shown("shell_close"),
-        _shown("snapshot_create"),
-        _shown("snapshot_list"),
-        _shown("snapshot_delete"),
-        _shown("workspace_reset"),
-        _shown("file_list"),
-        _shown("file_read"),
-        _shown("file_search"),
-        _shown("diff"),
-        _shown("workspace_export"),
-        _shown("workspace_summary"),
-        _shown("workspace_logs"),
-        _shown("workspace_delete"),
+        _shown("workspace_reset", says=_BACK),
     ),
     instructions=_instructions(
         "Review what is there against the user's checklist; prove each finding by running something. Shells keep their "
@@ -365,13 +339,11 @@ _REVIEW_EVAL = Surface(
 _CORE = Surface(
     name=CORE,
     purpose="everyday tools without a mode: run, read, change, compare, reset, fork",
-    tools=(
-        *(_shown(name) for name in (
-            "workspace_create", "workspace_list", "workspace_update", "workspace_status", "workspace_exec",
-            "workspace_logs", "workspace_kill", "file_list", "file_read", "file_search", "file_write", "patch_apply",
-            "diff", "snapshot_create", "workspace_reset", "workspace_fork", "workspace_sync_push", "workspace_export",
-            "workspace_summary", "workspace_delete",
-        )),
+    tools=_listed(
+        "workspace_create workspace_list workspace_update workspace_status workspace_exec workspace_logs "
+        "workspace_kill file_list file_read file_search file_write patch_apply diff snapshot_create "
+        "workspace_reset workspace_fork workspace_sync_push workspace_export workspace_summary "
+        "workspace_delete"
     ),
     instructions=_instructions("Run commands with workspace_exec, change files with patch_apply, read the diff."),
     prompt=Prompt(
@@ -381,7 +353,7 @@ _CORE = Surface(
         "diff. Do not change my files: I decide about the diff.",
     ),
     budget=1800,
-)  # fmt: skip
+)
 
 _FULL = Surface(
     name=FULL,

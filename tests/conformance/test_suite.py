@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sandlot.sdk import Sandlot
 from tests.conformance.clients import CONFORMANCE, INSTALLED, NODE, WHY_NOT
 from tests.conftest import clean_environment
 
@@ -53,11 +54,23 @@ def _checks(out: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("revision", MUST_PASS)
-def test_all_that_applies_is_met(state_dir: Path, tmp_path: Path, revision: str) -> None:
+def test_all_that_applies_is_met(sandlot: Sandlot, state_dir: Path, tmp_path: Path, revision: str) -> None:
     token = state_dir / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    command = [sys.executable, "-m", "sandlot", "mcp", "serve", "--mode", "repro-fix", "--http", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "sandlot",
+        "mcp",
+        "serve",
+        "--mode",
+        "repro-fix",
+        "--http",
+        "--port",
+        "0",
+        "--no-project-source",
+    ]
     with subprocess.Popen(
         [*command, "--token-file", str(token)], stderr=subprocess.PIPE, text=True, env=clean_environment(state_dir)
     ) as server:

@@ -18,6 +18,15 @@ from tests.conftest import LEFT, CompletedProcess, clean_environment
 from tests.mcpserver.rawclient import raw_client
 from tests.mcpserver.waiting import wait_until
 
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n"
+
+
+CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+HANDSHAKE = _line({"id": 1, "method": "initialize", "params": CLIENT})
+CALL = _line({"id": 2, "method": "tools/call", "params": {"name": "workspace_list"}})
+PING = _line({"id": 3, "method": "ping"})
 ENDS: dict[str, Callable[[Any], None]] = {
     "end of input": lambda process: process.stdin.close(),
     "SIGTERM": lambda process: os.kill(process.pid, signal.SIGTERM),
@@ -55,31 +64,33 @@ def test_before_the_first_call_it_ends_at_once(state_dir: Path, how: str) -> Non
 
 
 def test_all_that_was_asked_before_the_input_ended_is_answered(state_dir: Path, project: Path) -> None:
-    client = {"name": "x", "version": "1"}
-    messages = [
-        {"id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}},
-        {"id": 2, "method": "tools/call", "params": {"name": "file_write", "arguments": {}}},
-    ]  # fmt: skip
-    text = "\n".join(json.dumps({"jsonrpc": "2.0", **each}) for each in messages)  # and no newline at the end
+    refused = _line({"id": 2, "method": "tools/call", "params": {"name": "file_write", "arguments": {}}})
     done = subprocess.run(
-        [sys.executable, "-m", "sandlot", "mcp", "serve", "--mode", "inspect"], input=text.encode(),
-        env=clean_environment(state_dir), capture_output=True, cwd=project, timeout=60, check=True,
+        [sys.executable, "-m", "sandlot", "mcp", "serve", "--mode", "inspect"],
+        input=HANDSHAKE + refused.rstrip(), env=clean_environment(state_dir), capture_output=True, cwd=project,
+        timeout=60, check=True,
     )  # fmt: skip
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1, 2]
 
 
-def test_a_client_that_no_longer_reads_is_gone(state_dir: Path, project: Path) -> None:
-    with raw_client(state_dir, "--mode", "inspect", "--project-path", str(project)) as client:
-        client.handshake()
-        client.text("workspace_list")
-        os.kill(client.process.pid, signal.SIGSTOP)
-        client.start("ping")
-        assert client.process.stdout is not None
-        os.kill(client.process.pid, signal.SIGCONT)
-        assert client.process.stdin is not None
-        client.process.stdin.close()
-        assert client.process.wait(10) == 0
+@pytest.mark.parametrize("after", ["the handshake", "a call"])
+def test_a_client_that_no_longer_reads_is_gone(state_dir: Path, after: str) -> None:
+    source, target = os.pipe()
+    command = [sys.executable, "-m", "sandlot", "mcp", "serve", "--mode", "inspect"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=target, env=clean_environment(state_dir), cwd=state_dir
+    ) as process:
+        os.close(target)
+        assert process.stdin is not None
+        with open(source, "rb") as answers:
+            process.stdin.write(HANDSHAKE + (CALL if after == "a call" else b""))
+            process.stdin.flush()
+            assert answers.readline()
+            if after == "a call":
+                assert b"no workspaces" in answers.readline()
+        process.stdin.write(PING)
+        process.stdin.flush()
+        assert process.wait(20) == 0
 
 
 def test_servers_side_by_side_see_the_same_workspaces(state_dir: Path, sandlot: Sandlot, project: Path) -> None:

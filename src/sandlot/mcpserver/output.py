@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 __all__ = ["Output", "claim"]
 
 
 class Output:
-    """Writes lines to a descriptor; a client that is gone is not an error, it is the end."""
+    """Writes lines to a descriptor; a client that no longer reads is not an error, it is the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
 
     def write(self, line: bytes) -> None:
-        """Write all of it. Raises nothing: when nobody reads, nobody misses it."""
+        """Write all of it. Raises nothing."""
         with self._lock:
             view = memoryview(line)
             try:
                 while view:
                     view = view[os.write(self._descriptor, view) :]
+            except BrokenPipeError:
+                signal.raise_signal(signal.SIGTERM)  # nobody will ever read: the end, by the usual way
             except OSError:
-                pass  # the client has closed its end; its other end tells us so, too
+                pass  # a file system that is full, say: the client misses a line, and will say so
 
 
 def claim() -> tuple[int, int]:
