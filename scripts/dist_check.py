@@ -14,10 +14,32 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = (".ci", ".git/", "__pycache__", ".venv")
 
+SESSION = """
+import asyncio, os, sys
+from mcp import Client, StdioServerParameters
+
+async def main():
+    server = StdioServerParameters(
+        command=sys.argv[1], args=["mcp", "serve", "--mode", "repro-fix", "--no-project-source"], env=dict(os.environ)
+    )
+    async with Client(server) as client:
+        assert len((await client.list_tools()).tools) == 17
+        for name, arguments in (
+            ("workspace_create", {"name": "from-a-chat"}),
+            ("workspace_exec", {"workspace": "from-a-chat", "command": "echo one session from the wheel"}),
+            ("workspace_delete", {"workspace": "from-a-chat"}),
+        ):
+            answer = await client.call_tool(name, arguments)
+            assert not answer.is_error, answer
+            print(answer.content[0].text.splitlines()[-1])
+
+asyncio.run(main())
+"""
+
 
 def run(*argv: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run, show, and stop at the first failure."""
-    print("$", " ".join(map(str, argv)), flush=True)
+    print("$", " ".join(map(str, argv)).strip().partition("\n")[0], flush=True)
     done = subprocess.run(list(map(str, argv)), cwd=cwd, env=env, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         sys.exit(f"failed with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -55,6 +77,8 @@ def main() -> None:
         print(run(sandlot, "doctor", "--deep", cwd=empty, env=env), end="")
         print(run(sandlot, "demo", cwd=empty, env=env), end="")
         print(run(sandlot, "run", "--", "sh", "-c", "echo one workspace from the wheel", cwd=empty, env=env), end="")
+        print(run(python, "-c", SESSION, sandlot, cwd=empty, env=env), end="")
+        print(run(sandlot, "host", "print-config", "codex", "--mode", "inspect", cwd=empty, env=env), end="")
         assert not list(empty.iterdir()), "something was left in the working folder"
         left = run(sandlot, "workspace", "list", "--id-only", cwd=empty, env=env)
         assert not left, f"workspaces were left: {left}"

@@ -23,9 +23,14 @@ from typing import Any
 import sandlot.cli.answer  # both define errors of their own
 import sandlot.runtimes.channel  # noqa: F401  as above
 from sandlot import errors
-from sandlot.cli import words
+from sandlot.cli import host, words
 from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
+from sandlot.hosts.around import Around
+from sandlot.hosts.catalog import HOSTS
+from sandlot.hosts.checks import CHECKS
+from sandlot.hosts.connecting import snippet
+from sandlot.hosts.launch import Allow, Launch, Scope
 from sandlot.mcpserver.tools import Tool, tools_of
 from sandlot.modes import CORE, FULL, NEVER, UNSEEN, StartupMode, Surface, surfaces
 from sandlot.operations import catalog
@@ -111,6 +116,33 @@ profiles exclude each other. `--read-only` narrows any of them further.
 """
 
 
+HOSTS_HEAD = """
+# Chat hosts
+
+What `sandlot host connect` writes, and where. How to use it: [connect a chat host](../how-to/connect-a-host.md).
+Variables that move a host's folder are heeded: `CLAUDE_CONFIG_DIR`, `CODEX_HOME`, `GEMINI_CLI_HOME`, `COPILOT_HOME`,
+`XDG_CONFIG_HOME`. Claude Code's own file is written by `claude mcp add-json`, where that program is there; every other
+file is edited in place.
+"""
+
+HOSTS_CHECKS = """
+OpenCode's file is `opencode.json`, where that is there already. Cline's is that of its extension for VS Code, where only
+the extension is.
+
+## Checks
+
+`sandlot host doctor` names them; the names do not change. Each is `ok`, `warning`, `failed` or `skipped`; the exit status
+is 1 when one has failed.
+"""
+
+HOSTS_ENTRIES = """
+## Entries
+
+For `--mode repro-fix`, in the user's file. In a project's file the command is `sandlot`, and `--project-path` names the
+project.
+"""
+
+
 def main() -> int:
     """Write or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,6 +153,7 @@ def main() -> int:
         ("cli.md", cli_page()),
         ("errors.md", errors_page()),
         ("startup-modes.md", modes_page()),
+        ("chat-hosts.md", hosts_page()),
     ):
         path = PAGES / name
         old = path.read_text() if path.exists() else ""
@@ -140,10 +173,11 @@ def cli_page() -> str:
     parts = [NOTE, CLI_HEAD]
     for group in [(), *(group for group in GROUPS if group)]:
         commands = [(path, name) for path, name in catalog.BY_COMMAND.items() if path[:-1] == group]
-        if commands:
+        extra = [path for path in EXTRA if path[:-1] == group]
+        if commands or extra:
             parts.append(f"\n## {' '.join(('sandlot', *group))}: {GROUPS[group]}\n")
         parts += [_command(catalog.load(name), types_seen) for _, name in commands]
-        parts += [f"\n### sandlot {path[0]}\n\n{about}\n" for path, about in EXTRA.items() if path[:-1] == group]
+        parts += [_extra(path) for path in extra]
     parts.append(
         "\n## What the answers are made of\n\nThe fields of `--json` answers, which are also the attributes of what the"
         " SDK returns. `null` (`None`) stands for what does not exist or is not known. Text from inside a workspace may"
@@ -160,9 +194,36 @@ def cli_page() -> str:
     return "".join(parts)
 
 
+def _extra(path: tuple[str, ...]) -> str:
+    """A command that is no operation."""
+    text = f"\n### {' '.join(('sandlot', *path))}\n\n{EXTRA[path]}\n"
+    if path[0] != "host":
+        return text
+    usage, rows = _options(host.parser(path[1]))
+    examples = "\n".join(host.EXAMPLES[path[1]])
+    return "\n".join([text, f"```text\n{' '.join(usage)}\n```\n", _table(rows), f"```sh\n{examples}\n```\n"])
+
+
 def _command(operation: Operation[Any, Any], types_seen: dict[str, type[Any]]) -> str:
     parser = words.build(operation)
     takes_command = any(about.kind == "command" for _, about in operation.arguments())
+    usage, rows = _options(parser)
+    if takes_command:
+        usage.append("-- COMMAND [ARG...]")
+    lines = [
+        f"\n### {parser.prog}\n\n{operation.summary}\n",
+        f"```text\n{' '.join(usage)}\n```\n",
+        _table(rows),
+    ]
+    if operation.examples:
+        lines.append("```sh\n" + "\n".join(operation.examples) + "\n```\n")
+    answer = typing.get_type_hints(operation.run)["return"]
+    lines.append(f"{_effect(operation.effect)}\n\n{_fields(answer, types_seen)}")
+    return "\n".join(lines)
+
+
+def _options(parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:
+    """The parts of the usage line, and (argument or option, meaning) of each."""
     usage = [f"{parser.prog} [OPTION...]"]
     rows = []
     for action in parser._actions:  # argparse has no public list of them
@@ -177,19 +238,12 @@ def _command(operation: Operation[Any, Any], types_seen: dict[str, type[Any]]) -
         value = "" if action.nargs == 0 else f" {_value(action)}"
         repeatable = " (repeatable)" if isinstance(action.default, list) else ""
         rows.append((", ".join(f"`{word}{value}`" for word in action.option_strings), f"{action.help}{repeatable}"))
-    if takes_command:
-        usage.append("-- COMMAND [ARG...]")
-    lines = [
-        f"\n### {parser.prog}\n\n{operation.summary}\n",
-        f"```text\n{' '.join(usage)}\n```\n",
-        "| argument or option | meaning |\n|---|---|\n"
-        + "".join(f"| {left} | {_cell(right.replace('%%', '%'))} |\n" for left, right in rows),
-    ]
-    if operation.examples:
-        lines.append("```sh\n" + "\n".join(operation.examples) + "\n```\n")
-    answer = typing.get_type_hints(operation.run)["return"]
-    lines.append(f"{_effect(operation.effect)}\n\n{_fields(answer, types_seen)}")
-    return "\n".join(lines)
+    return usage, rows
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    lines = "".join(f"| {left} | {_cell(right.replace('%%', '%'))} |\n" for left, right in rows)
+    return f"| argument or option | meaning |\n|---|---|\n{lines}"
 
 
 def _value(action: argparse.Action) -> str:
@@ -261,6 +315,33 @@ def _attribute_docs(kind: type[Any]) -> dict[str, str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def hosts_page() -> str:
+    """Where each host keeps the entry, what it looks like, and what doctor looks at."""
+    around = Around(Path("/home/you"), {}, Path("/home/you/project"), "linux")
+    launch = Launch(StartupMode.REPRO_FIX)
+    rows, entries = [], []
+    for each in HOSTS:
+        files = []
+        for scope in each.scopes:
+            place = each.place(around, scope)
+            path = place.path.relative_to(around.project if scope is Scope.PROJECT else around.home)
+            files.append(f"`{path}`" if scope is Scope.PROJECT else f"`~/{path}`")
+        files += ["none"] * (2 - len(files))
+        allows = ", ".join(sorted(allow for allow in each.allows if allow is not Allow.NONE)) or "no"
+        rows.append(f"| {each.title} | `{each.key}` | {files[0]} | {files[1]} | {allows} |\n")
+        place = each.place(around, Scope.USER)
+        arguments = [*launch.words()]
+        entry = each.shape("/home/you/.local/bin/sandlot", arguments, launch, Allow.NONE, place)
+        notation = {"JSON": "json"}.get(place.form.name, place.form.name.lower())
+        entries.append(f"\n### {each.title}\n\n```{notation}\n{snippet(place, entry).rstrip()}\n```\n")
+    checked = "".join(f"| `{name}` | {about} |\n" for name, about in CHECKS.items())
+    return (
+        f"{NOTE}{HOSTS_HEAD}\n| host | name | file of the user | file of a project | `--allow` |\n|---|---|---|---|---|\n"
+        f"{''.join(rows)}{HOSTS_CHECKS}\n| check | what is in order |\n|---|---|\n{checked}{HOSTS_ENTRIES}"
+        f"{''.join(entries)}"
+    )
 
 
 def errors_page() -> str:

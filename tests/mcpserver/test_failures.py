@@ -34,6 +34,7 @@ def _tool(name: str) -> Tool:
     ("sandlot repair", ""),
     ("try again in a moment", "try again in a moment"),
     ("name another destination, or say --overwrite", ""),  # no argument of this tool
+    ("the user can name one: --export-dir", "the user can name one: --export-dir"),
     ("", ""),
 ])  # fmt: skip
 def test_hints_speak_of_tools(hint: str, wanted: str) -> None:

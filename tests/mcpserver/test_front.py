@@ -133,6 +133,13 @@ def test_two_servers_send_the_same_bytes(state_dir: Path) -> None:
     assert lists[0] == lists[1]
 
 
+def test_a_second_handshake_that_fails_leaves_the_first_as_it_is(state_dir: Path) -> None:
+    with raw_client(state_dir, "--mode", "inspect") as client:
+        client.handshake("2025-06-18")
+        assert client.ask("initialize", {"protocolVersion": 7})["error"]["code"] == -32602  # hands over, too
+        assert client.text("workspace_list") == "no workspaces"
+
+
 def test_before_the_handshake_only_ping_is_answered(state_dir: Path) -> None:
     with raw_client(state_dir, "--mode", "inspect") as client:
         client.alive()

@@ -129,6 +129,15 @@ def test_the_folder_of_the_host_application_is_the_project(state_dir: Path, proj
         assert "inner.txt" in client.text("file_list", workspace="by-variable")
 
 
+def test_where_there_is_no_project_the_answer_tells_the_user_what_to_do(state_dir: Path, sandlot: Sandlot) -> None:
+    with raw_client(state_dir, "--mode", "repro-fix", cwd=Path("/")) as client:
+        client.handshake()
+        text = client.text("workspace_create", name="w")
+        assert "made from: nothing" in text
+        assert text.endswith("the server was started in no project folder; --project-path names one")
+        assert "--project-path names one" in client.refusal("workspace_create", source="etc")
+
+
 def test_without_a_project_workspaces_are_empty_and_the_answer_says_why(talk: Run) -> None:
     async def work(with_: Talk) -> None:
         text = await with_.text("workspace_create", name="w")

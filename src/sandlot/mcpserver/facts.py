@@ -30,7 +30,9 @@ def brief(info: Any) -> dict[str, Any]:
         found["name"] = info.name
     found["state"] = info.state.value
     if info.labels:
-        found["labels"] = {key: one_line(value) for key, value in sorted(info.labels.items())}
+        found["labels"] = {key: one_line(value) for key, value in sorted(info.labels.items())[:_ROWS]}
+        if len(info.labels) > _ROWS:
+            found["labels_left_out"] = len(info.labels) - _ROWS
     found["origin"] = _origin(info.origin)
     found["active_at"] = info.active_at
     return found

@@ -18,6 +18,12 @@ DETAILS = 20
 _COMMAND = re.compile(r"sandlot((?: [a-z][a-z-]*)+)((?: (?:[A-Z][A-Z_.]*|--?[a-z-]+|[^\s;,:]*[0-9/.'\"][^\s;,:]*))*)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*[a-z])\b")
 _OURS = "sandlot "
+_FOR_THE_USER = ("the user ", "ask the user ")
+"""How hints begin that a model can only pass on: they may name commands and options."""
+_OF_THE_SERVER = frozenset(
+    {"export-dir", "mode", "no-project-source", "profile", "project-path", "repo-ref", "repo-url"}
+)
+"""Options of the server itself: no tool has them as arguments."""
 
 
 def failure_text(error: SandlotError, tool: Tool | None, shown: tuple[Tool, ...], workspace: str) -> str:
@@ -53,6 +59,8 @@ def for_tools(hint: str, tool: Tool | None, shown: tuple[Tool, ...]) -> str:
         missing = True
         return ""
 
+    if hint.startswith(_FOR_THE_USER):
+        return hint
     if hint == "sandlot doctor":
         return "ask the user to run: sandlot doctor"
     text = _COMMAND.sub(tool_for, hint)
@@ -65,4 +73,4 @@ def for_tools(hint: str, tool: Tool | None, shown: tuple[Tool, ...]) -> str:
 
 
 def _options(text: str) -> str:
-    return _OPTION.sub(lambda found: found[1].replace("-", "_"), text)
+    return _OPTION.sub(lambda found: found[0] if found[1] in _OF_THE_SERVER else found[1].replace("-", "_"), text)

@@ -138,7 +138,7 @@ class _Session:
             )
 
         group.start_soon(loop)
-        if era == "legacy" and self._handover.initialize is not None and not _is_handshake(self._handover.message):
+        if era == "legacy" and self._handover.initialize is not None:
             await self._repeat_handshake(to_sdk)
 
     async def _repeat_handshake(self, to_sdk: Incoming) -> None:
@@ -158,10 +158,6 @@ class _Session:
                 if getattr(message, "id", None) == self._replay:
                     continue
                 await anyio.to_thread.run_sync(self._output.write, _line(message), abandon_on_cancel=True)
-
-
-def _is_handshake(message: Message) -> bool:
-    return message.get("method") == "initialize" and "id" in message
 
 
 def _line(message: types.JSONRPCMessage) -> bytes:
