@@ -23,7 +23,7 @@ from typing import Any
 import sandlot.cli.answer  # both define errors of their own
 import sandlot.runtimes.channel  # noqa: F401  as above
 from sandlot import errors
-from sandlot.cli import host, words
+from sandlot.cli import host, mcp, words
 from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
 from sandlot.hosts.around import Around
@@ -126,13 +126,14 @@ file is edited in place.
 """
 
 HOSTS_CHECKS = """
-OpenCode's file is `opencode.json`, where that is there already. Cline's is that of its extension for VS Code, where only
-the extension is.
+OpenCode's file is `opencode.json`, where that is there already. Cline's is that of its extension for VS Code, where
+only the extension is.
 
 ## Checks
 
-`sandlot host doctor` names them; the names do not change. Each is `ok`, `warning`, `failed` or `skipped`; the exit status
-is 1 when one has failed.
+`sandlot host doctor` names them; the names do not change. Each is `ok`, `warning`, `failed` or `skipped`; the exit
+status is 1 when one has failed. A project's entry that is not as sandlot writes it is not started: it may name
+anything.
 """
 
 HOSTS_ENTRIES = """
@@ -197,10 +198,10 @@ def cli_page() -> str:
 def _extra(path: tuple[str, ...]) -> str:
     """A command that is no operation."""
     text = f"\n### {' '.join(('sandlot', *path))}\n\n{EXTRA[path]}\n"
-    if path[0] != "host":
+    if path[0] not in ("host", "mcp"):
         return text
-    usage, rows = _options(host.parser(path[1]))
-    examples = "\n".join(host.EXAMPLES[path[1]])
+    usage, rows = _options(host.parser(path[1]) if path[0] == "host" else mcp.parser())
+    examples = "\n".join(host.EXAMPLES[path[1]] if path[0] == "host" else mcp.EXAMPLES)
     return "\n".join([text, f"```text\n{' '.join(usage)}\n```\n", _table(rows), f"```sh\n{examples}\n```\n"])
 
 
@@ -338,9 +339,9 @@ def hosts_page() -> str:
         entries.append(f"\n### {each.title}\n\n```{notation}\n{snippet(place, entry).rstrip()}\n```\n")
     checked = "".join(f"| `{name}` | {about} |\n" for name, about in CHECKS.items())
     return (
-        f"{NOTE}{HOSTS_HEAD}\n| host | name | file of the user | file of a project | `--allow` |\n|---|---|---|---|---|\n"
-        f"{''.join(rows)}{HOSTS_CHECKS}\n| check | what is in order |\n|---|---|\n{checked}{HOSTS_ENTRIES}"
-        f"{''.join(entries)}"
+        f"{NOTE}{HOSTS_HEAD}\n| host | name | file of the user | file of a project | `--allow` |\n"
+        f"|---|---|---|---|---|\n{''.join(rows)}{HOSTS_CHECKS}\n| check | what is in order |\n|---|---|\n{checked}"
+        f"{HOSTS_ENTRIES}{''.join(entries)}"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandlot.modes import StartupMode
 from sandlot.sdk import Sandlot
 from tests.cli.conftest import Bare
 from tests.conftest import clean_environment
@@ -64,6 +65,12 @@ def test_snapshots_of_the_workspace_that_was_named(sandlot: Sandlot, state_dir: 
     assert complete(state_dir, "sandlot workspace reset alpha b") == ["baseline", "before"]
     assert complete(state_dir, "sandlot workspace snapshot delete alpha ") == ["before"]
     assert complete(state_dir, "sandlot workspace diff alpha --to be") == ["before"]
+
+
+def test_hosts_modes_and_checks(state_dir: Path) -> None:
+    assert complete(state_dir, "sandlot host connect z") == ["zed"]
+    assert complete(state_dir, "sandlot host connect codex --mode ") == sorted(StartupMode)
+    assert complete(state_dir, "sandlot host repair codex start.l") == ["start.legacy"]
 
 
 def test_a_broken_state_folder_completes_to_nothing(state_dir: Path) -> None:

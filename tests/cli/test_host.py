@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,17 @@ def test_control_characters_of_a_configuration_reach_no_terminal(host: Host, hom
     for words in (["doctor", "cursor"], ["list"], ["repair", "cursor"]):
         done = host(*words)
         assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_an_ordinary_user_connects_and_checks(ordinary_user: Callable[[Sequence[str]], CompletedProcess]) -> None:
+    done = ordinary_user(["-m", "sandlot", "host", "connect", "cursor", "--mode", "inspect", "--json"])
+    assert answer(done)["did"] == "connected"
+    done = ordinary_user(["-m", "sandlot", "host", "doctor", "cursor", "--json"])
+    assert {each["state"] for each in answer(done)["findings"] if each["check"].startswith("start.")} <= {
+        "ok",
+        "warning",
+    }
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("name", ["list", "connect", "disconnect", "print-config", "doctor", "repair"])

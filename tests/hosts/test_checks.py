@@ -263,10 +263,66 @@ def test_a_hosts_own_check_that_does_not_see_us_is_a_failure(around: Around, rec
     there = replace(around, environ={**around.environ, "PATH": f"{program.parent}:{around.environ['PATH']}"})
     host = find_host("opencode")
     joined(host, there, records)
-    out = around.project / "out"
+    out = around.home / "out"
     out.write_text("\x1b[32m✓\x1b[0m sandlot \x1b[90mconnected\n")
     assert looked(host, there, records)["host.probe"].state is State.OK
     out.write_text("✗ sandlot failed\n    MCP error -32000: Connection closed\n")
     finding = looked(host, there, records)["host.probe"]
     assert finding.state is State.FAILED
     assert "sandlot failed" in finding.detail
+
+
+HOSTILE: list[dict[str, JsonValue]] = [
+    {"command": "./evil"},
+    {"command": "sandlot", "env": {"PATH": "."}},
+    {"command": "sandlot", "args": ["-c", "evil", "mcp", "serve"]},
+]
+
+
+@pytest.mark.parametrize("key", ["claude-code", "gemini-cli", "cursor"])
+@pytest.mark.parametrize("entry", HOSTILE, ids=str)
+def test_nothing_is_run_because_a_project_says_so(
+    key: str, entry: dict[str, JsonValue], around: Around, records: Records
+) -> None:
+    """A checkout of somebody else's must not be dangerous to look at."""
+    for name in ("evil", "sandlot"):
+        script(around.project / name, f"#!/bin/sh\necho {name} >> {around.home}/ran\n")
+    host = find_host(key)
+    place = host.place(around, Scope.PROJECT)
+    place.path.parent.mkdir(exist_ok=True)
+    hostile: JsonValue = {"args": ["mcp", "serve"], **entry}
+    place.path.write_text(place.form.put("", (*place.keys, SERVER), hostile))
+    found = looked(host, around, records)
+    assert not (around.home / "ran").exists()
+    assert found["entry.current"].state is not State.OK or found["start.legacy"].state is not State.OK
+
+
+def test_hosts_are_not_asked_in_a_project_where_they_would_start_whatever_it_names(
+    around: Around, records: Records, tmp_path: Path
+) -> None:
+    program = script(tmp_path / "bin" / "opencode", '#!/bin/sh\npwd >> "$HOME/asked-in"\necho sandlot connected\n')
+    script(tmp_path / "bin" / "sandlot", server(tmp_path, "good").read_text())
+    there = replace(around, environ={**around.environ, "PATH": f"{program.parent}:{around.environ['PATH']}"})
+    host = find_host("opencode")
+    joined(host, there, records, Scope.PROJECT)
+    found = looked(host, there, records)
+    assert found["start.legacy"].state is State.OK
+    assert found["host.probe"].state is State.SKIPPED
+    joined(host, there, records)
+    looked(host, there, records)
+    assert str(around.project) not in (around.home / "asked-in").read_text().split("\n")
+
+
+def test_a_host_is_not_asked_about_a_server_that_does_not_start(
+    around: Around, records: Records, tmp_path: Path
+) -> None:
+    """It would wait for it, up to a minute."""
+    program = script(tmp_path / "bin" / "opencode", '#!/bin/sh\necho "$@" >> "$HOME/asked"\necho 1\n')
+    there = replace(around, environ={**around.environ, "PATH": f"{program.parent}:{around.environ['PATH']}"})
+    host = find_host("opencode")
+    joined(host, there, records)
+    place = host.place(around, Scope.USER)
+    gone: JsonValue = [str(server(tmp_path, "gone")), "mcp", "serve", "--mode", "inspect"]
+    place.path.write_text(place.form.put(place.path.read_text(), (*place.keys, SERVER, "command"), gone))
+    assert "host.probe" not in looked(host, there, records)
+    assert (around.home / "asked").read_text() == "--version\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -51,7 +52,8 @@ def _requests() -> bytes:
         {"method": "notifications/initialized"},
         *({"id": method, "method": method} for method in (
             "ping", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "logging/setLevel")),
-        {"id": "m", "method": "tools/list", "params": {"_meta": {**envelope(), "progressToken": 1}}},
+        {"id": "m", "method": "tools/list", "params": {"_meta": {**envelope(), "progressToken": 1, "vendor/key": {}}}},
+        {"id": "n", "method": "tools/list", "params": {"cursor": None}},
         {"id": "s", "method": "subscriptions/listen", "params": {"_meta": envelope(), "notifications": {}}},
         {"method": "notifications/cancelled", "params": {"requestId": 0}},
     ]  # fmt: skip
@@ -65,7 +67,7 @@ def test_nothing_heavy_is_loaded_before_the_first_call(state_dir: Path, mode: st
         input=_requests(), capture_output=True, env=clean_environment(state_dir), check=True, timeout=60,
     )  # fmt: skip
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(answers) == 10  # every request, and no notification
+    assert len(answers) == 11  # every request, and no notification
     assert [each["id"] for each in answers if "error" in each] == ["logging/setLevel", "s"]
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.decode().splitlines() if "|" in line}
     tops = {name.partition(".")[0] for name in loaded}
@@ -244,3 +246,55 @@ def test_no_bytes_raise_anything_but_malformed(data: bytes) -> None:
 def test_a_surface_without_prepared_answers_is_served_by_the_sdk_alone() -> None:
     assert load("no-such-surface", read_only=False) is None
     assert load("../answers/inspect", read_only=False) is None
+
+
+VALUES: list[Any] = [
+    None, True, 0, -1, 1.5, 10**30, "", "x", "\ud800", "../..", "a" * 5000, [], {}, [[]], {"_meta": {}}, {"x": None},
+]  # fmt: skip
+METHODS = (
+    "initialize", "tools/list", "tools/call", "ping", "prompts/get", "prompts/list", "resources/read", "resources/list",
+    "server/discover", "notifications/initialized", "notifications/cancelled", "notifications/progress", "tasks/get",
+    "completion/complete", "logging/setLevel", "subscriptions/listen", "", 7,
+)  # fmt: skip
+NAMES = (
+    "name",
+    "arguments",
+    "uri",
+    "cursor",
+    "requestId",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+    "workspace",
+)
+
+
+def _mad_message(choose: random.Random) -> bytes:
+    """Something like a message, and rarely one."""
+    params = {choose.choice(NAMES): choose.choice(VALUES) for _ in range(3)}
+    if choose.random() < 0.5:
+        params["name"] = choose.choice(("workspace_list", "workspace_exec", "file_read", "nope", None))
+    if choose.random() < 0.5:
+        token = {"progressToken": choose.choice(VALUES)}
+        params["_meta"] = choose.choice((envelope(), {**envelope(), **token}, token, 7))
+    message = {"jsonrpc": "2.0", "id": choose.choice((choose.randint(10**6, 10**9), *VALUES[:6])),
+               "method": choose.choice(METHODS), "params": params if choose.random() < 0.9 else 7}  # fmt: skip
+    for key in list(message):
+        if choose.random() < 0.05:
+            del message[key]
+    line = json.dumps(message).encode()
+    if choose.random() < 0.1:
+        line = line[: choose.randint(0, len(line))]
+    return line + b"\n"
+
+
+def test_no_message_brings_the_server_down(state_dir: Path) -> None:
+    choose = random.Random(20261121)  # the same every time
+    with raw_client(state_dir, "--mode", "inspect", "--no-project-source") as client:
+        client.handshake()
+        for _ in range(10):
+            client.write(b"".join(_mad_message(choose) for _ in range(50)))
+            client.alive()
+        assert len(client.others) > 300
+        assert not any("internal_error" in json.dumps(each) for each in client.others)
+        assert b"Traceback" not in b"".join(client.errors)

@@ -144,7 +144,7 @@ def test_without_a_project_workspaces_are_empty_and_the_answer_says_why(talk: Ru
         assert "made from: nothing, 0 files" in text
         assert text.endswith("source chosen by: --no-project-source")
         for arguments in ({"source": "."}, {"source": "/etc"}, {"ref": "main"}):
-            assert "--no-project-source" not in await with_.refusal("workspace_create", **arguments)
+            assert "--no-project-source" in await with_.refusal("workspace_create", **arguments)
         assert "there is no folder to export to" in await with_.refusal(
             "workspace_export", workspace="w", path=".", destination="x"
         )

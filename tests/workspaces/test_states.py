@@ -12,7 +12,7 @@ from sandlot.bases.layer import MAX_LAYERS
 from sandlot.errors import NameTaken, SnapshotNotFound, StartFailed, StateUnwritable, UsageError, WorkspaceBusy
 from sandlot.model.workspace import WorkspaceState
 from sandlot.sdk import Sandlot, Workspace
-from sandlot.workspaces import lifecycle, states
+from sandlot.workspaces import creation, states
 from tests.chaos.leaks import find_leaks
 from tests.workspaces.conftest import agent_of, everything, folder_of, kill_agent, record_of, seed_tree, wait_until
 
@@ -254,7 +254,7 @@ def test_a_fork_of_many_is_all_or_none_when_a_start_fails(
     sandlot: Sandlot, workspace: Workspace, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.exec("echo x > file")
-    launch, count = lifecycle.bring_up, iter(range(100))
+    launch, count = creation.bring_up, iter(range(100))
 
     def fail_the_third(*given: object) -> object:
         if next(count) == 2:

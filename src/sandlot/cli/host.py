@@ -73,9 +73,10 @@ def add_arguments(made: argparse.ArgumentParser, name: str) -> None:
             choices=("user", "project"),
             help=scope.get(name, "for you everywhere, or for one project [user]"),
         )
-    made.add_argument(
-        "--project-path", metavar="DIR", help="the project [the current folder; in an entry of yours: any]"
-    )
+    project = "the project to look into [the current folder]"
+    if name in ("connect", "print-config"):
+        project = "what workspaces are made from [the folder the host is opened in]; whose file, of project scope [.]"
+    made.add_argument("--project-path", metavar="DIR", help=project)
     if name in ("connect", "disconnect", "repair"):
         made.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     made.add_argument("--json", action="store_true", help="print the answer, or the error, as JSON")

@@ -10,9 +10,10 @@ from sandlot.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from sandlot.cli.words import Parser
     from sandlot.mcpserver.server import SandlotServer
 
-__all__ = ["add_options", "command"]
+__all__ = ["EXAMPLES", "add_options", "command", "parser"]
 
 EXAMPLES = (
     "sandlot mcp serve --mode repro-fix",
@@ -25,19 +26,7 @@ DEFAULT_PORT = 8765
 
 def command(arguments: list[str]) -> int:
     """Serve until the client is gone, which on standard streams ends the process; the exit status."""
-    from sandlot.cli.words import Formatter, Parser
-
-    parser = Parser(
-        prog="sandlot mcp serve",
-        usage="sandlot mcp serve [OPTION...]",
-        description="Serve the tools of a startup mode to a chat host, by the Model Context Protocol on standard "
-        "streams. Hosts run this; `sandlot host connect` tells them to.",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES),
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
-    add_options(parser)
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     _check(parsed)
     gc.freeze()
     gc.enable()  # this command stays
@@ -51,6 +40,23 @@ def command(arguments: list[str]) -> int:
     return serve_stdio(name, read_only=parsed.read_only, make=lambda: _server(parsed))
 
 
+def parser() -> Parser:
+    """What understands the words behind the command."""
+    from sandlot.cli.words import Formatter, Parser
+
+    made = Parser(
+        prog="sandlot mcp serve",
+        usage="sandlot mcp serve [OPTION...]",
+        description="Serve the tools of a startup mode to a chat host, by the Model Context Protocol on standard "
+        "streams. Hosts run this; `sandlot host connect` tells them to.",
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    add_options(made)
+    return made
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options, as other commands that start a server take them, too."""
     shown = parser.add_argument_group("what is shown")
@@ -61,10 +67,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--profile", metavar="PROFILE", help="instead of a mode: workspace-core or workspace-full")
     shown.add_argument("--read-only", action="store_true", help="only tools that change nothing in a workspace")
     project = parser.add_argument_group("what workspaces are made from [default: the client's project folder]")
-    project.add_argument("--project-path", metavar="DIR", help="this folder")
-    project.add_argument("--repo-url", metavar="URL", help="this git repository")
+    project.add_argument("--project-path", metavar="DIR", help="workspaces are made from this folder")
+    project.add_argument("--repo-url", metavar="URL", help="workspaces are made from this git repository")
     project.add_argument("--repo-ref", metavar="REF", help="branch, tag or commit of --repo-url")
-    project.add_argument("--no-project-source", action="store_true", help="nothing: workspaces are made empty")
+    project.add_argument("--no-project-source", action="store_true", help="workspaces are made empty")
     project.add_argument("--export-dir", metavar="DIR", help="exports go below this folder [default: the project]")
     network = parser.add_argument_group("how it is reached")
     network.add_argument("--http", action="store_true", help="streamable HTTP on 127.0.0.1 instead of standard streams")

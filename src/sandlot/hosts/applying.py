@@ -43,7 +43,8 @@ def _by_host(plan: Plan, step: Step, around: Around) -> str | None:
     """Let the host write, and look whether it wrote what it was told and nothing else of ours."""
     try:
         for command in step.commands:
-            done = process.run(command, env=around.environ, cwd=around.project, timeout=HOST_COMMAND_S)
+            cwd = around.home if plan.place.scope == "user" else around.project
+            done = process.run(command, env=around.environ, cwd=cwd, timeout=HOST_COMMAND_S)
             if done.returncode != 0:
                 text = (done.stderr or done.stdout).decode("utf-8", "replace").strip().split("\n")[0]
                 raise HostFailed(f"{shlex.join(command[:4])}: {text}")

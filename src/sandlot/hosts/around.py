@@ -30,7 +30,10 @@ class Around:
         home = os.environ.get("HOME") or os.path.expanduser("~")
         if not os.path.isabs(home):
             raise UsageError("there is no home folder: HOME is not set", hint="set HOME")
-        folder = Path(os.path.abspath(project or os.curdir))
+        try:
+            folder = Path(os.path.abspath(project or os.curdir))
+        except FileNotFoundError:
+            raise UsageError("the current folder is no longer there", hint="cd to one that is") from None
         if not folder.is_dir():
             raise UsageError(f"{folder} is no folder", hint="name the project's folder")
         return cls(Path(home), dict(os.environ), folder)

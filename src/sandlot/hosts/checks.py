@@ -17,7 +17,7 @@ from sandlot.hosts.around import Around
 from sandlot.hosts.files import read
 from sandlot.hosts.formats.base import JsonObject, get
 from sandlot.hosts.host import Host, HostFinding, Place, State
-from sandlot.hosts.launch import SERVER, Allow, Invocation, Launch, is_ours
+from sandlot.hosts.launch import SERVER, Allow, Invocation, Launch, Scope, is_ours
 from sandlot.hosts.planning import Edit, entry_at, plan_connect
 from sandlot.hosts.records import Records
 from sandlot.hosts.starting import Answer, Era, start
@@ -203,7 +203,7 @@ def _binary(host: Host, around: Around) -> HostFinding:
             return host.finding("binary.found", State.SKIPPED, f"{host.title} is an application; not looked for")
         return host.finding("binary.found", State.FAILED, f"{host.binary} is not on PATH", f"install {host.title}")
     try:
-        done = process.run([path, "--version"], env=around.environ, cwd=around.project, timeout=VERSION_S)
+        done = process.run([path, "--version"], env=around.environ, cwd=around.home, timeout=VERSION_S)
     except (OSError, TimeoutExpired) as error:
         return host.finding("binary.found", State.FAILED, f"{path} --version: {error}", f"install {host.title} again")
     lines = done.stdout.decode("utf-8", "replace").split("\n")
@@ -274,6 +274,13 @@ def _said(edit: Edit, depth: int) -> str:
     return f"{name} is {json.dumps(edit.old)}, not {json.dumps(edit.new)}"
 
 
+def _is_as_written(host: Host, found: Found) -> bool:
+    """Whether a project's entry starts what ours would, with nothing added to the environment."""
+    entry = host.entry(Launch.of(found.invocation.arguments), Allow.NONE, Scope.PROJECT, found.place)
+    ours = host.read(entry)
+    return ours is not None and found.invocation == ours
+
+
 def _resolved(host: Host, around: Around, found: Found) -> str | None:
     path = host.environment(around, found.invocation).get("PATH", os.defpath)
     return shutil.which(os.path.expanduser(found.invocation.command), path=path)
@@ -293,6 +300,12 @@ def _starts(host: Host, around: Around, found: Found, patience_s: float) -> Iter
         repairable = bool(drift(host, around, found))
     except SandlotError:
         repairable = False
+    if found.place.scope == "project" and not _is_as_written(host, found):
+        # A project's files come from whoever wrote it: what they name is not run on the strength of a check.
+        detail = "not started: a project's entry that is not as sandlot writes it may start anything"
+        hint = repair if repairable else f"sandlot host disconnect {host.key} --scope project, or look at the entry"
+        yield host.finding("start.legacy", State.FAILED, detail, hint, repairable=repairable)
+        return
     answers: list[Answer] = []
     for name, era in (("start.legacy", Era.LEGACY), ("start.modern", Era.MODERN)):
         env = host.environment(around, found.invocation)
@@ -329,10 +342,13 @@ def _probe(host: Host, around: Around, found: Found) -> HostFinding | None:
     if probe is None or around.program(probe.argv[0]) is None:
         return None
     if found.place.scope == "project" and not probe.projects:
-        return host.finding("host.probe", State.SKIPPED, f"{' '.join(probe.argv)} does not start servers of a project")
+        # It would start every server that the project names, or knows of no projects.
+        return host.finding("host.probe", State.SKIPPED, f"{' '.join(probe.argv)} is not asked about a project's entry")
     try:
         env = {**around.environ, **probe.needs}
-        done = process.run(probe.argv, env=env, cwd=around.project, timeout=PROBE_S)
+        # In the user's home, where nobody else's configuration is, unless the entry is for the project alone.
+        cwd = around.home if found.place.scope == "user" else around.project
+        done = process.run(probe.argv, env=env, cwd=cwd, timeout=PROBE_S)
     except (OSError, TimeoutExpired) as error:
         return host.finding("host.probe", State.WARNING, f"{' '.join(probe.argv)}: {error}")
     said = (done.stdout + done.stderr).decode("utf-8", "replace")

@@ -100,7 +100,7 @@ class ClaudeCode(Host):
         return None
 
     def probe(self, _around: Around) -> Probe | None:
-        return Probe(("claude", "mcp", "get", SERVER), "[✔✓] Connected", pending="Pending approval")
+        return Probe(("claude", "mcp", "get", SERVER), "[✔✓] Connected", pending="Pending approval", projects=True)
 
 
 def _is_ours(rule: JsonValue) -> bool:

@@ -91,4 +91,4 @@ class Codex(Host):
         )
 
     def probe(self, _around: Around) -> Probe | None:
-        return Probe(("codex", "mcp", "get", SERVER, "--json"), '"enabled": *true', connects=False, projects=False)
+        return Probe(("codex", "mcp", "get", SERVER, "--json"), '"enabled": *true', connects=False)

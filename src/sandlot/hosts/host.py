@@ -75,8 +75,8 @@ class Probe:
     """Whether it starts the server, or only reads the configuration."""
     pending: str | None = None
     """The same for: it waits until its user agrees."""
-    projects: bool = True
-    """Whether it looks at a project's entry too."""
+    projects: bool = False
+    """Whether it can be asked in a project that is not trusted: it starts nothing there before its user has agreed."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Variables it is run with."""
 

@@ -146,12 +146,12 @@ class Work:
         """
         if fields.get("background"):
             return self._call("workspace_exec", **fields)
-        fields["workspace"] = self.sandlot.get(fields["workspace"]).id  # a name may be changed meanwhile
+        workspace = self.sandlot.get(fields["workspace"]).id  # a name may be changed meanwhile
+        timeout = fields.get("timeout") or f"{DEFAULT_TIMEOUT_S:g}s"
         started = self._call(
-            "workspace_exec",
-            **{**fields, "background": True, "timeout": fields.get("timeout") or f"{DEFAULT_TIMEOUT_S:g}s"},
+            "workspace_exec", **{**fields, "workspace": workspace, "background": True, "timeout": timeout}
         )
-        number, workspace = started.command.number, fields["workspace"]
+        number = started.command.number
         self.progress(f"command {number} runs", 0, 0)
         try:
             return self._call(

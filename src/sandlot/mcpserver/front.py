@@ -19,7 +19,8 @@ __all__ = ["PROTOCOL_VERSION", "Front", "Handover", "is_modern"]
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 _CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 _CLIENT = "io.modelcontextprotocol/clientInfo"
-_KNOWN_META = frozenset({PROTOCOL_VERSION, _CAPABILITIES, _CLIENT, "progressToken"})
+_RESERVED = "io.modelcontextprotocol/"
+_KNOWN_META = frozenset({PROTOCOL_VERSION, _CAPABILITIES, _CLIENT})
 _NOTHING = b""
 
 
@@ -107,7 +108,7 @@ class Front:
             return None
         if method in self._answers.errors:
             return raw_error_line(identity, self._answers.errors[method])
-        result = self._answers.legacy(self._version, method) if params.keys() <= {"_meta"} else None
+        result = self._answers.legacy(self._version, method) if _asks_for_all(params) else None
         return None if result is None else result_line(identity, result)
 
     def _modern(self, identity: object, method: str, params: dict[str, Any]) -> bytes | None:
@@ -116,9 +117,15 @@ class Front:
             return None
         if method in self._answers.errors and self._answers.modern(meta[PROTOCOL_VERSION], "tools/list") is not None:
             return raw_error_line(identity, self._answers.errors[method])
-        plain = params.keys() == {"_meta"} and meta.keys() <= _KNOWN_META
-        result = self._answers.modern(meta[PROTOCOL_VERSION], method) if plain else None
+        # Hosts add keys of their own to what they send; of the protocol's, we know what these three mean.
+        plain = all(key in _KNOWN_META or not key.startswith(_RESERVED) for key in meta)
+        result = self._answers.modern(meta[PROTOCOL_VERSION], method) if plain and _asks_for_all(params) else None
         return None if result is None else result_line(identity, result)
+
+
+def _asks_for_all(params: dict[str, Any]) -> bool:
+    """Whether a request for a list has no wishes; some clients send a cursor that is null."""
+    return all(key == "_meta" or (key == "cursor" and value is None) for key, value in params.items())
 
 
 def _names_client(client: object) -> bool:

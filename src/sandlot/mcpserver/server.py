@@ -45,8 +45,8 @@ up after 60 s."""
 ROOTS_WAIT_S = 2.0
 LARGEST_ARGUMENTS = 12 << 20
 """Characters of all texts in the arguments of one call."""
-FRESH_MS = 3_600_000
-"""How long lists may be kept by clients; they never change while a server runs."""
+FRESH_MS = 60_000
+"""How long lists may be kept by clients: they never change while a server runs, but the next may have another mode."""
 
 GUIDE = "sandlot://guide"
 """The one resource: the instructions, for hosts that do not show them to their model by themselves."""
@@ -64,7 +64,7 @@ class SandlotServer(Server[None]):
         self, shown: Surface, options: ProjectOptions, sandlot: Sandlot, state_folder: str, *, ask_roots: bool
     ) -> None:
         """``state_folder`` is where ``sandlot`` keeps its state; ``ask_roots``: ask clients for their folders."""
-        fresh = CacheHint(ttl_ms=FRESH_MS, scope="public")
+        fresh = CacheHint(ttl_ms=FRESH_MS, scope="private")
         super().__init__(
             "sandlot",
             version=__version__,

@@ -10,7 +10,7 @@ from sandlot.operations.networking import NetworkRequest, network_of
 from sandlot.operations.operation import Caller, Operation, argument
 from sandlot.operations.secreted import SecretsRequest, secrets_of
 from sandlot.operations.seeding import SeedRequest, lifetime_of, source_of, toolchains_of
-from sandlot.workspaces import lifecycle
+from sandlot.workspaces import creation
 from sandlot.workspaces.context import Context
 
 
@@ -43,7 +43,7 @@ class Result:
 
 def run(context: Context, request: Request, caller: Caller) -> Result:
     """Seed, start, answer."""
-    record, base = lifecycle.create(
+    record, base = creation.create(
         context,
         source_of(request, request.source),
         name=request.name,

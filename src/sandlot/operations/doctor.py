@@ -21,7 +21,7 @@ from sandlot.operations.limited import limit_findings
 from sandlot.operations.networking import network_finding
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.runtimes.base import Finding
-from sandlot.workspaces import changes, commands, lifecycle, reaper, states
+from sandlot.workspaces import changes, commands, creation, lifecycle, reaper, states
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.limits import limits_of
 
@@ -132,7 +132,7 @@ def _deep(context: Context) -> Finding:
     """The whole way, for real."""
     try:
         limits = limits_of(context, {"memory": "64M"})
-        record, _ = lifecycle.create(context, Source(OriginKind.NOTHING), limits=limits, one_shot=True)
+        record, _ = creation.create(context, Source(OriginKind.NOTHING), limits=limits, one_shot=True)
         try:
             command = commands.execute(context, record, ["/bin/sh", "-c", "echo deep > probe"], timeout_s=60)
             if command.outcome is None or command.outcome.exit_code != 0:

@@ -18,7 +18,7 @@ from sandlot.operations.networking import NetworkRequest, network_of
 from sandlot.operations.operation import Caller, Operation, argument
 from sandlot.operations.secreted import RevealRequest, SecretsRequest, secrets_of
 from sandlot.operations.seeding import SeedRequest, source_of, toolchains_of
-from sandlot.workspaces import commands, lifecycle, reaper
+from sandlot.workspaces import commands, creation, lifecycle, reaper
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.secrets import redactor_of
 
@@ -43,7 +43,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
     """Create, run, delete, whatever happens; a killed caller takes the workspace with it."""
     argv = argv_of(request)
     timeout_of(request)  # a mistake in it is told before anything is made
-    record, _ = lifecycle.create(
+    record, _ = creation.create(
         context,
         source_of(request, request.source),
         runtime=request.runtime,

@@ -72,7 +72,8 @@ class Shell:
 
         ``plain``: what a terminal would show of that, without escape codes; without a cursor, the screen and the lines
         above it. ``wait``: seconds to wait for something behind the cursor. ``idle``: until nothing more has come for
-        so many seconds; alone for 30 s at most, and without ``cursor`` even if nothing new comes at all. Neither is an error when the time is up.
+        so many seconds; alone for 30 s at most, and without ``cursor`` even if nothing new comes at all. Neither is an
+        error when the time is up.
         """
         result: shell_read.Result = self.call(
             "shell_read", caller=Caller(cancellation=cancellation), cursor=cursor, max_bytes=max_bytes, plain=plain,

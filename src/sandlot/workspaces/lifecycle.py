@@ -1,4 +1,4 @@
-"""A workspace's life: create, start, stop, update, delete.
+"""A workspace's life: start, stop, update, delete; how it is made is in ``creation``.
 
 Each change holds the workspace's lock and has one commit point, a transaction on its record. What a killed process
 leaves on either side of that point is recognisable and finished or removed by the reaper: a generation folder that is
@@ -8,10 +8,8 @@ not the record's, an instance on its leash, a record in phase ``creating`` or ``
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +18,9 @@ from sandlot import process
 from sandlot.errors import (
     AgentUnresponsive,
     Conflict,
-    IsolationUnavailable,
-    LimitReached,
-    NameTaken,
     SandlotError,
     StateUnwritable,
-    WorkspaceNotFound,
 )
-from sandlot.model.base import Origin, OriginKind
-from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
 from sandlot.model.network import Network
 from sandlot.model.workspace import Instance, Lifetime, WorkspaceRecord, WorkspaceState
@@ -38,23 +30,17 @@ from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.limits import default_limits
 from sandlot.workspaces.naming import check_labels, check_name
 from sandlot.workspaces.network import serving
 from sandlot.workspaces.store import Phase, now
 
 if TYPE_CHECKING:
-    from sandlot.bases.source import Source
-    from sandlot.model.base import Base
-    from sandlot.workspaces.secrets.sources import Given
     from sandlot.workspaces.storage import Storage
 
 __all__ = [
-    "bring_up",
-    "check_room",
     "connect",
-    "create",
     "delete",
+    "discard",
     "end",
     "ensure_running",
     "finish_reset",
@@ -73,7 +59,6 @@ __all__ = [
     "update",
 ]
 
-NO_NETWORK = Network()
 STOP_GRACE_S = 2.0
 MEET_S = 2.0
 """How long a recorded agent that nobody can connect to may take to be seen as gone."""
@@ -132,151 +117,6 @@ def discard_other_generations(context: Context, record: WorkspaceRecord) -> None
     for entry in list(own.root.iterdir()):
         if own.is_generation(entry) and entry != own.generation(record.generation).root:
             move_to_trash(entry, context.paths)
-
-
-def create(
-    context: Context,
-    source: Source,
-    *,
-    name: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    lifetime: Lifetime | None = None,
-    runtime: str = "bubblewrap",
-    min_isolation: IsolationLevel = IsolationLevel.NONE,
-    toolchains: tuple[str, ...] = (),
-    secrets: Sequence[Given] = (),
-    network: Network = NO_NETWORK,
-    limits: Limits | None = None,
-    one_shot: bool = False,
-    progress: Progress | None = None,
-) -> tuple[WorkspaceRecord, Base]:
-    """Make a workspace from a source and start it; nothing of it stays behind when that fails.
-
-    A ``one_shot`` workspace ends with the calling process, however that dies.
-    """
-    if name is not None:
-        check_name(name, "workspace")
-    draft = _draft(context, name, check_labels(labels or {}), lifetime, runtime, min_isolation, toolchains)
-    draft = replace(draft, network=network, limits=limits or default_limits(context))
-    if one_shot:
-        identity = process.identify(os.getpid())
-        draft = replace(draft, owner=(identity.pid, identity.start_time, identity.boot) if identity else None)
-    check_room(context, [name])
-    with context.bases.in_use():
-        base = context.bases.obtain(source, progress)
-        origin = base.origin if source.kind is not OriginKind.BASE else replace(base.origin, kind=OriginKind.BASE)
-        record = replace(draft, origin=origin, baseline=base.layers, layers=base.layers)
-        return bring_up(context, record, functools.partial(_equip, context, secrets)), base
-
-
-def _draft(
-    context: Context,
-    name: str | None,
-    labels: dict[str, str],
-    lifetime: Lifetime | None,
-    runtime: str,
-    min_isolation: IsolationLevel,
-    toolchains: tuple[str, ...],
-) -> WorkspaceRecord:
-    report = context.runtime(runtime).probe()
-    if not report.available:
-        problem = report.problem
-        raise IsolationUnavailable(
-            problem.detail if problem else f"runtime {runtime} does not work here",
-            hint=(problem.fix if problem else "") or "sandlot doctor",
-        )
-    if not report.isolation.satisfies(min_isolation):
-        raise IsolationUnavailable(
-            f"runtime {runtime} isolates at level {report.isolation}, {min_isolation} was demanded",
-            hint="lower --min-isolation, or use a runtime that reaches it",
-        )
-    created = now()
-    return WorkspaceRecord(
-        id="ws-" + os.urandom(8).hex(),
-        name=name,
-        labels=labels,
-        origin=Origin(OriginKind.NOTHING),
-        baseline=(),
-        layers=(),
-        generation=1,
-        storage=report.storage,
-        runtime=runtime,
-        isolation=report.isolation,
-        lifetime=lifetime or Lifetime(context.settings.idle_timeout, context.settings.retention),
-        created_at=created,
-        active_at=created,
-        toolchains=toolchains,
-    )
-
-
-def check_room(context: Context, names: Sequence[str | None]) -> None:
-    """Fail early, before a long seed: the limit and the names. The database has the last word on both."""
-    count = context.store.count()
-    if count + len(names) > context.settings.max_workspaces:
-        raise LimitReached(
-            f"{count} of {context.settings.max_workspaces} workspaces exist already",
-            hint="sandlot workspace delete ID, or raise SANDLOT_MAX_WORKSPACES",
-        )
-    for name in names:
-        if name is not None:
-            with contextlib.suppress(WorkspaceNotFound):
-                context.store.find(name)
-                raise NameTaken(f"a workspace named {name!r} exists already", hint="choose another name, or delete it")
-
-
-def _equip(context: Context, secrets: Sequence[Given], record: WorkspaceRecord) -> WorkspaceRecord:
-    if not secrets:
-        return record
-    from sandlot.workspaces.secrets.keeping import equip
-
-    return equip(context.paths.workspace(record.id), record, secrets)
-
-
-def bring_up(
-    context: Context, record: WorkspaceRecord, equip: Callable[[WorkspaceRecord], WorkspaceRecord] | None = None
-) -> WorkspaceRecord:
-    """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all.
-
-    ``equip`` puts down what has to be in the folder before the start, and answers with the record that knows of it.
-    """
-    own = context.paths.workspace(record.id)
-    with _new_folder(own):
-        try:
-            context.store.add(record, context.settings.max_workspaces)
-        except BaseException:
-            _discard(context, own)
-            raise
-        try:
-            own.commands.mkdir(mode=0o700)
-            own.patches.mkdir(mode=0o700)
-            if equip is not None:
-                record = equip(record)
-            storage_of(context, record).prepare()
-            return launch(context, record)
-        except BaseException:
-            remove(context, record)
-            raise
-
-
-@contextlib.contextmanager
-def _new_folder(own: WorkspacePaths) -> Iterator[None]:
-    """The folder of a new workspace, locked; again when a repair took it for a leftover before it was."""
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                own.root.mkdir(mode=0o700, exist_ok=True)
-            except OSError as error:
-                raise StateUnwritable(f"cannot make {own.root}: {error.strerror}") from error
-            with contextlib.suppress(WorkspaceNotFound):
-                stack.enter_context(locks.exclusive(own.lock, "the new workspace"))
-                break
-        yield
-
-
-def _discard(context: Context, own: WorkspacePaths) -> None:
-    from sandlot.bases.trees import move_to_trash
-
-    move_to_trash(own.root, context.paths)
 
 
 def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
@@ -487,6 +327,13 @@ def _make_room(context: Context, record: WorkspaceRecord) -> None:
     remove_tree(storage_of(context, record).generation.root)
 
 
+def discard(context: Context, own: WorkspacePaths) -> None:
+    """A workspace's folder to the trash."""
+    from sandlot.bases.trees import move_to_trash
+
+    move_to_trash(own.root, context.paths)
+
+
 def remove(context: Context, record: WorkspaceRecord) -> None:
     """Finish a deletion, or undo a creation, from wherever it stopped. The caller holds the workspace's lock."""
     from sandlot.workspaces.layers import release_layers
@@ -497,6 +344,6 @@ def remove(context: Context, record: WorkspaceRecord) -> None:
         if instance is not None:
             kill(context, latest, instance)
     destroy(context.paths.workspace(record.id))  # the rest may wait in the trash; values do not
-    _discard(context, context.paths.workspace(record.id))
+    discard(context, context.paths.workspace(record.id))
     context.store.remove(record.id)
     release_layers(context, latest.all_layers)

@@ -13,10 +13,9 @@ from sandlot.model.workspace import Snapshot, WorkspaceRecord
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.creation import bring_up, check_room
 from sandlot.workspaces.layers import release_layers
 from sandlot.workspaces.lifecycle import (
-    bring_up,
-    check_room,
     delete,
     discard_other_generations,
     finish_reset,

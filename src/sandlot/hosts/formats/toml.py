@@ -47,7 +47,7 @@ class Toml:
             if isinstance(new, tomlkit.items.Table) and f"{new.as_string()}[" in after:
                 new.add(tomlkit.nl())  # before the table that follows
                 after = tomlkit.dumps(document)
-        except (TOMLKitError, ValueError, TypeError) as error:
+        except (TOMLKitError, ValueError, TypeError, RecursionError) as error:
             raise Unparsable(str(error), 1, 1) from None
         return after
 
@@ -68,7 +68,7 @@ class Toml:
                 return text
             del table[path[-1]]
             after = tomlkit.dumps(document)
-        except (TOMLKitError, ValueError, TypeError) as error:
+        except (TOMLKitError, ValueError, TypeError, RecursionError) as error:
             raise Unparsable(str(error), 1, 1) from None
         bare = after.rstrip("\n")
         # It stood at the end: the blank line before it goes too.

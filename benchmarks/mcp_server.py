@@ -1,6 +1,6 @@
-"""What the MCP server costs: until a host has its tools, while it waits, and for a call. ``python -m benchmarks.mcp``.
+"""What the MCP server costs: until a host has its tools, while it waits, and for a call.
 
-Side by side with what a server of the SDK without any tools takes. Printed, never asserted.
+``python -m benchmarks.mcp_server``, side by side with a server of the SDK without any tools. Printed, never asserted.
 """
 
 from __future__ import annotations
