@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak conformance test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -71,7 +71,11 @@ bench: $(STAMP) ## benchmarks against what a user would use instead (minutes)
 	$(BIN)/python -m benchmarks
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
-	$(PYTEST) -n 2 -m slow -s tests --deselect tests/chaos/test_soak.py
+	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --deselect tests/chaos/test_soak.py
+
+conformance: $(STAMP) ## the official MCP conformance suite and Inspector against the server (needs npm)
+	$(BIN)/python -m tests.conformance.clients
+	$(PYTEST) -n 2 -m slow tests/conformance
 
 soak: $(STAMP) ## 20 shells and 20 services in 10 workspaces, 10 minutes of mixed work (SANDLOT_SOAK_S)
 	$(PYTEST) -n 0 -m slow -s tests/chaos/test_soak.py

@@ -72,7 +72,7 @@ class Surface:
     """Only what changes nothing in a workspace: ``--read-only``."""
 
 
-NEVER = frozenset({"allow_private", "reveal", "secrets", "toolchains"})
+NEVER = frozenset({"allow_escaping_links", "allow_private", "allow_secrets", "reveal", "secrets", "toolchains"})
 """No surface shows these arguments, whatever it is called: a model that reads hostile text must not be able to point a
 workspace at services of the host, to hand out values of secrets, or to show host folders. The user does, by the CLI."""
 UNSEEN = frozenset({"secret_set", "base_prune", "doctor", "repair"})

@@ -208,3 +208,18 @@ def test_every_command_explains_itself_with_examples(name: str, host: Host) -> N
     done = host(name, "--help")
     assert done.returncode == 0
     assert f"sandlot host {name}".encode() in done.stdout.split(b"examples:")[1]
+
+
+def test_connecting_loads_neither_workspaces_nor_the_server(home: Path, tmp_path: Path) -> None:
+    probe = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "from sandlot.cli.main import main\nmain()\n"
+    )
+    env = {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": str(SOURCE), "SANDLOT_STATE_DIR": str(tmp_path / "s")}
+    argv = [sys.executable, "-S", "-c", probe, "host", "connect", "claude-code", "--mode", "inspect"]
+    done = subprocess.run(argv, env=env, cwd=home, capture_output=True, timeout=120, check=True)
+    names = set(done.stderr.decode().split())
+    rooms = {name for name in names if name.startswith("sandlot.")}
+    assert not {name for name in rooms if name.startswith(("sandlot.workspaces", "sandlot.mcpserver", "sandlot.sdk"))}
+    assert not names & {"tomlkit", "ruamel", "asyncio", "rich", "sqlite3"}

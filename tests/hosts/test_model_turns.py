@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sandlot.modes import StartupMode, surface
 from tests.hosts.clients import Scratch, client, text
 from tests.hosts.fake_model import DONE, NAME, FakeModel
 from tests.hosts.test_real_clients import scratch as scratch
@@ -45,7 +46,10 @@ def proven(model: FakeModel, said: str) -> None:
         name for name in model.tools_offered() if name.endswith(("workspace_create", "patch_apply", "shell_open"))
     ]
     assert len(offered) == 2, (model.tools_offered(), said)  # no shells in repro-fix
+    told = json.dumps(surface(StartupMode.REPRO_FIX).instructions[:200])[1:-1]
+    assert any(told in json.dumps(body) for _, body in model.requests), "the instructions did not reach the model"
     results = model.tool_results()
+    print("\nwhat the model saw:", *results, sep="\n  ")  # pytest -s shows it
     assert len(results) == len(CALLS), (results, said)
     assert "turn" in results[0]
     assert "hello from the project" in results[1]
@@ -70,18 +74,39 @@ def test_claude_code_refuses_what_nobody_allowed(scratch: Scratch, model: FakeMo
     assert scratch.sandlot("workspace", "list", "--json").stdout.count(b'"id"') == 0
 
 
-def test_a_turn_of_codex(scratch: Scratch, model: FakeModel) -> None:
+def codex_with(model: FakeModel, scratch: Scratch) -> None:
     config = scratch.home / ".codex" / "config.toml"
     config.parent.mkdir()
     config.write_text(
         f'model_provider = "fake"\nmodel = "{NAME}"\n\n[model_providers.fake]\nname = "fake"\n'
         f'base_url = "{model.url}/v1"\nwire_api = "responses"\nenv_key = "FAKE_KEY"\n'
     )
+
+
+def test_a_turn_of_codex(scratch: Scratch, model: FakeModel) -> None:
+    codex_with(model, scratch)
     connect(scratch, "codex", "--allow", "all")
     done = scratch.run(client("codex"), "exec", "--skip-git-repo-check", "--json", "go", FAKE_KEY="x")
     said = text(done)
     assert DONE in said, said
     proven(model, said)
+
+
+def test_codex_refuses_what_nobody_allowed(scratch: Scratch) -> None:
+    """By itself it asks about tools that may destroy something, and lets others run: it reads our annotations."""
+    calls = [
+        ("workspace_create", {"name": "turn"}),
+        ("workspace_list", {}),
+        ("workspace_delete", {"workspace": "turn"}),
+    ]
+    with FakeModel([*calls]).serve() as model:
+        codex_with(model, scratch)
+        connect(scratch, "codex", "--allow", "read-only")
+        scratch.run(client("codex"), "exec", "--skip-git-repo-check", "--json", "go", FAKE_KEY="x")
+        _, listed, deleted = model.tool_results()
+    assert "turn" in listed
+    assert "approval" in deleted
+    assert scratch.sandlot("workspace", "list", "--json").stdout.count(b'"id"') == 1
 
 
 def test_a_turn_of_opencode(scratch: Scratch, model: FakeModel) -> None:

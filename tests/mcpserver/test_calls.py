@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sandlot.mcpserver.calls import Work
+from sandlot.mcpserver.calls import LONGEST_WAIT_S, PATIENCE_S, Work
 from sandlot.mcpserver.project import Project, ProjectOptions
-from sandlot.mcpserver.server import SandlotServer
+from sandlot.mcpserver.server import LONGEST_CALL_S, SandlotServer
 from sandlot.mcpserver.tools import find_tool, tools_of
 from sandlot.modes import surface
 from sandlot.sdk import Sandlot
@@ -193,3 +194,63 @@ def test_of_a_long_history_the_latest_commands_are_shown(talk: Run, monkeypatch:
         assert "1. [exit 0]" in await with_.text("workspace_logs", workspace="w", search="number 1")
 
     talk(work)
+
+
+def test_a_wait_that_was_asked_for_ends_before_the_call_is_answered_without_it() -> None:
+    assert PATIENCE_S < LONGEST_WAIT_S < LONGEST_CALL_S < 60
+
+
+class CancelsAfter(Sandlot):
+    """Cancels the work as soon as one operation has been done for it."""
+
+    after = ""
+    work: Work
+
+    def call(self, operation: str, **rest: Any) -> Any:
+        result = super().call(operation, **rest)
+        if operation == self.after:
+            self.work.cancellation.cancel()
+        return result
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_command_that_is_cancelled_while_it_starts_does_not_run_on(
+    sandlot: Sandlot, state_dir: Path, background: bool
+) -> None:
+    workspace = sandlot.create(name="w")
+    shown = surface("repro-fix")
+    tools = tools_of(shown)
+    with contextlib.closing(CancelsAfter(state_dir)) as cancelling:
+        cancelling.after = "workspace_exec"
+        work = cancelling.work = Work(
+            cancelling, str(state_dir), find_tool(tools, shown, "workspace_exec"), frozenset(), 45.0
+        )
+        arguments = {"workspace": "w", "command": "sleep 4321", "background": background}
+        with pytest.raises(Cancelled):
+            work.run(arguments, Project.find(ProjectOptions(no_source=True), {}))
+    assert not workspace.status().running
+    assert workspace.exec(["sh", "-c", LEFT]).stdout.text == ""
+
+
+def test_a_service_whose_start_is_cancelled_is_stopped(sandlot: Sandlot, state_dir: Path) -> None:
+    workspace = sandlot.create(name="w")
+    shown = surface("cold-start")
+    tools = tools_of(shown)
+    with contextlib.closing(CancelsAfter(state_dir)) as cancelling:
+        cancelling.after = "service_start"
+        work = cancelling.work = Work(
+            cancelling, str(state_dir), find_tool(tools, shown, "service_start"), frozenset(), 0.2
+        )
+        arguments = {"workspace": "w", "name": "web", "command": "sleep 4321", "ready_file": "/never"}
+        with pytest.raises(Cancelled):
+            work.run({**arguments, "ready_timeout": "10m"}, Project.find(ProjectOptions(no_source=True), {}))
+    assert [each.state for each in workspace.status().services] == ["stopped"]
+
+
+def test_a_one_shot_command_says_first_what_it_ran_on(talk: Run) -> None:
+    async def work(with_: Talk) -> None:
+        text = await with_.text("workspace_run", command="cat calc.py; echo source chosen by: me")
+        assert text.startswith("source chosen by: --project-path\ncommand 1: exit 0")
+        assert text.endswith("source chosen by: me")
+
+    talk(work, mode=None, profile="workspace-full")

@@ -64,8 +64,10 @@ class ClaudeCode(Host):
         where = self._settings(around)
         present = get(read(where.path, where.form).value, where.keys)
         others: list[JsonValue] = [each for each in present if not _is_ours(each)] if isinstance(present, list) else []
-        wanted = {Allow.ALL: [_ALL], Allow.READ_ONLY: [f"{_ALL}__{name}" for name in read_only_tools(launch)]}
-        value: JsonValue = [*others, *wanted.get(allow, [])]
+        wanted = [_ALL] if allow is Allow.ALL else []
+        if allow is Allow.READ_ONLY:
+            wanted = [f"{_ALL}__{name}" for name in read_only_tools(launch)]
+        value: JsonValue = [*others, *wanted]
         if value == (present if present is not None else []):
             return ()
         return (Setting(where.path, where.form, where.keys, value or None),)

@@ -23,7 +23,7 @@ from sandlot.model.service import ServiceState
 from sandlot.operations.operation import Caller
 from sandlot.sdk import Sandlot
 from sandlot.settings import seconds
-from sandlot.workspaces.cancellation import Cancellation
+from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from sandlot.workspaces.commands import DEFAULT_TIMEOUT_S
 
 __all__ = ["PATIENCE_S", "Progress", "Work"]
@@ -84,8 +84,11 @@ class Work:
                     answer = self._fitting(fields)
             else:
                 answer = self._fitting(fields)
-        if why and self.tool.operation in ("workspace_create", "workspace_run"):
-            answer = dataclasses.replace(answer, text=f"{answer.text}\nsource chosen by: {why}")
+        chosen = f"source chosen by: {why}"
+        if why and self.tool.operation == "workspace_create":
+            answer = dataclasses.replace(answer, text=f"{answer.text}\n{chosen}")
+        elif why and self.tool.operation == "workspace_run":  # what it printed stands last, behind its mark
+            answer = dataclasses.replace(answer, text=cut(f"{chosen}\n{answer.text}", CAP))
         return answer
 
     def _fitting(self, fields: dict[str, Any]) -> Answer:
@@ -144,16 +147,20 @@ class Work:
         It is started in the background from the beginning: only such a command survives the end of this server, as a
         handle that was given out must. Until then it is the caller's: a cancelled call ends it.
         """
-        if fields.get("background"):
-            return self._call("workspace_exec", **fields)
+        background = fields.get("background", False)
+        timeout = fields.get("timeout") or (None if background else f"{DEFAULT_TIMEOUT_S:g}s")
         workspace = self.sandlot.get(fields["workspace"]).id  # a name may be changed meanwhile
-        timeout = fields.get("timeout") or f"{DEFAULT_TIMEOUT_S:g}s"
-        started = self._call(
+        self.cancellation.check()
+        # It takes milliseconds, and is not cancelled half-way: the number would be lost with which it can be ended.
+        started = self.sandlot.call(
             "workspace_exec", **{**fields, "workspace": workspace, "background": True, "timeout": timeout}
         )
         number = started.command.number
         self.progress(f"command {number} runs", 0, 0)
         try:
+            self.cancellation.check()
+            if background:
+                return started
             return self._call(
                 "workspace_wait",
                 workspace=workspace,
@@ -184,10 +191,16 @@ class Work:
             return self._call("service_start", **fields)
         end = time.monotonic() + self.patience_s
         result = self._call("service_start", **{**fields, "no_wait": True})
-        while result.service.state is ServiceState.STARTING and time.monotonic() < end:
-            self.cancellation.check()
-            time.sleep(_LOOK_S)
-            result = self._call("service_status", workspace=fields["workspace"], name=fields["name"])
+        which = {"workspace": fields["workspace"], "name": fields["name"]}
+        try:
+            while result.service.state is ServiceState.STARTING and time.monotonic() < end:
+                self.cancellation.check()
+                time.sleep(_LOOK_S)
+                result = self._call("service_status", **which)
+        except Cancelled:
+            with contextlib.suppress(SandlotError):
+                self.sandlot.call("service_stop", **which)
+            raise
         return result
 
 

@@ -53,6 +53,7 @@ def test_changing_one_key_of_an_entry_leaves_the_comments_in_it() -> None:
     ("text", "after"),
     [
         ("", '{\n  "k": 1\n}\n'),
+        ("// open end", '// open end\n{\n  "k": 1\n}\n'),
         ("// only this\n", '// only this\n{\n  "k": 1\n}\n'),
         ("{}", '{\n  "k": 1\n}'),
         ("{\n}\n", '{\n  "k": 1\n}\n'),

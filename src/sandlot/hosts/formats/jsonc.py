@@ -182,7 +182,10 @@ class Jsonc:
         root = _root(text)
         layout = _Layout.of(text, root)
         if root is None:
-            return text + layout.render(_nested(path, value), "") + layout.newline
+            head = (
+                text if not text.strip(MARK) or text.endswith("\n") else text + layout.newline
+            )  # a comment may end it
+            return head + layout.render(_nested(path, value), "") + layout.newline
         node = root
         for depth, key in enumerate(path):
             if node.members is None:
