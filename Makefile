@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak conformance test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -76,6 +76,13 @@ chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (min
 conformance: $(STAMP) ## the official MCP conformance suite and Inspector against the server (needs npm)
 	$(BIN)/python -m tests.conformance.clients
 	$(PYTEST) -n 2 -m slow tests/conformance
+
+CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sandlot-clients
+CLIENT_PACKAGES := @anthropic-ai/claude-code@2.1.329 @openai/codex@0.169.0 opencode-ai@1.18.33 @google/gemini-cli@0.61.0
+
+hosts: $(STAMP) ## real chat clients from npm, in a cache folder: connect, doctor, repair, one model turn each (minutes)
+	npm install --no-audit --no-fund --prefix "$(CLIENTS)" $(CLIENT_PACKAGES)
+	SANDLOT_CLIENTS="$(CLIENTS)" $(PYTEST) -m slow tests/hosts
 
 soak: $(STAMP) ## 20 shells and 20 services in 10 workspaces, 10 minutes of mixed work (SANDLOT_SOAK_S)
 	$(PYTEST) -n 0 -m slow -s tests/chaos/test_soak.py

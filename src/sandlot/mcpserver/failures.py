@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sandlot.errors import SandlotError
+from sandlot.errors import SandlotError, UnsafePath
 from sandlot.mcpserver.cleaning import cut, one_line, origin_line
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _OF_THE_SERVER = frozenset(
 def failure_text(error: SandlotError, tool: Tool | None, shown: tuple[Tool, ...], workspace: str) -> str:
     """What a failed call answers with."""
     lines = [f"error {error.code}: {one_line(_options(error.message), LONGEST_MESSAGE)}"]
+    if tool is not None and isinstance(error, UnsafePath):  # which folders are open is part of how we were started
+        lines[0] += f" ({tool.surface})"
     hint = for_tools(error.hint, tool, shown)
     if hint:
         lines.append(f"hint: {one_line(hint, LONGEST_MESSAGE)}")
