@@ -60,6 +60,11 @@ class Sandlot:
     ) -> None:
         self.close()
 
+    @property
+    def paths(self) -> Paths:
+        """Where its state is on disk."""
+        return self._context.paths
+
     def close(self) -> None:
         """Close what is open; workspaces go on."""
         self._context.close()
