@@ -25,7 +25,7 @@ SHALLOW_DEPTH = 50
 """Commits of ``history: shallow`` when ``clone.depth`` says nothing."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_EVERYTHING = ("+refs/heads/*:refs/found/heads/*", "+refs/tags/*:refs/found/tags/*")
+_EVERYTHING = ("+HEAD:refs/found/HEAD", "+refs/heads/*:refs/found/heads/*", "+refs/tags/*:refs/found/tags/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ def _ask(repo: Repo, ref: str) -> tuple[str | None, str | None]:
 def _candidates(bare: Path, ref: str) -> Iterator[str]:
     """What the beginning of an expression such as ``main~3`` may be called in our copy."""
     name, mark, rest = re.fullmatch(r"([^~^@]*)([~^@]?)(.*)", ref).groups()  # type: ignore[union-attr]  # fits any text
+    if name in ("HEAD", ""):
+        yield f"refs/found/HEAD{mark}{rest}"
     for kind in ("tags", "heads"):
         if (
             git(
@@ -123,7 +125,7 @@ def _candidates(bare: Path, ref: str) -> Iterator[str]:
 
 def _location(repo: Repo) -> str:
     """For git; a local repository by the same protocol as any other, so that depth and single commits work."""
-    return f"file://{repo.url}" if repo.local and not repo.url.startswith("file://") else repo.url
+    return Path(repo.url).as_uri() if repo.local and "://" not in repo.url else repo.url
 
 
 @contextmanager
@@ -149,10 +151,15 @@ def _fetch(repo: Repo, folder: Path, commit: str | None, *, depth: int | None = 
     options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
     if depth is not None:
         options.append(f"--depth={depth}")
+    source = _location(repo)
     if commit and repo.clone.filter:
         options.append(f"--filter={repo.clone.filter}")
+        # The checkout fetches what the filter left out, and finds from where in the configuration.
+        for name, value in (("url", source), ("promisor", "true"), ("partialclonefilter", repo.clone.filter)):
+            git(["config", f"remote.origin.{name}", value], cwd=folder, remote=False, doing="configuring a clone")
+        source = "origin"
     doing = f"{repo.place}: fetching {commit[:12] if commit else 'all refs'} from {shown_url(repo.url)}"
-    git(["fetch", *options, "--", _location(repo), *wanted], cwd=folder, remote=True, doing=doing)
+    git(["fetch", *options, "--", source, *wanted], cwd=folder, remote=True, doing=doing)
 
 
 def materialise(resolved: Resolved, folder: Path) -> None:
@@ -168,9 +175,6 @@ def materialise(resolved: Resolved, folder: Path) -> None:
 
 def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
     repo = resolved.repo
-    if repo.clone.filter:  # the checkout fetches what the filter left out, and finds from where in the configuration
-        for name, value in (("url", _location(repo)), ("promisor", "true"), ("partialclonefilter", repo.clone.filter)):
-            git(["config", f"remote.origin.{name}", value], cwd=folder, remote=False, doing="configuring a clone")
     try:
         _fetch(repo, folder, resolved.commit, depth=depth)
     except GitFailed as direct:  # an old server that gives no single commits: take all, and the one from our copy
@@ -179,7 +183,7 @@ def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
                 _fetch(repo, bare, None)
                 shallow = [] if depth is None else [f"--depth={depth}"]
                 git(
-                    ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *shallow, "--", f"file://{bare}",
+                    ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *shallow, "--", bare.as_uri(),
                      resolved.commit],
                     cwd=folder, remote=False, doing="fetching from a copy",
                 )  # fmt: skip

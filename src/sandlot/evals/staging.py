@@ -40,8 +40,8 @@ def sweep(below: Path | None = None) -> None:
     """Remove the folders of processes that are no more."""
     parent = below or Path(tempfile.gettempdir())
     prefix = f"{'.' if below else ''}{_PREFIX}"
-    with contextlib.suppress(OSError):
-        for entry in list(os.scandir(parent)):
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in list(entries):
             parts = entry.name.removeprefix(prefix).split("-")
             if not entry.name.startswith(prefix) or len(parts) < 3 or not (parts[0] + parts[1]).isdigit():
                 continue

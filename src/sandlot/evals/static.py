@@ -36,7 +36,7 @@ def materialise_once(plan: WorkspacePlan, progress: Callable[[str], None] | None
     where = plan.provenance.get("path", "workspace.path")
     if os.path.lexists(path) and not path.is_dir():
         raise UsageError(f"{where}: {path} is not a folder")
-    if path.is_dir() and any(os.scandir(path)):
+    if path.is_dir() and os.listdir(path):
         if not os.path.lexists(path / ".git") and (path / "HEAD").is_file() and (path / "objects").is_dir():
             raise UsageError(f"{where}: {path} is a bare repository", hint="name a folder with a working tree")
         return ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
 from sandlot.errors import StateCorrupt, WorkspaceFailure, WorkspaceNotFound
 from sandlot.sdk import Sandlot, Workspace
@@ -43,7 +42,7 @@ def is_untouched(sandlot: Sandlot, workspace: Workspace) -> bool:
     if status.commands or status.running or status.services:
         return False
     own = sandlot.paths.workspace(workspace.id)
-    generations = [Path(entry.path) for entry in os.scandir(own.root) if own.is_generation(Path(entry.path))]
+    generations = [entry for entry in own.root.iterdir() if own.is_generation(entry)]
     uppers = [folder / area / "upper" for folder in generations for area in ("workspace", "home")]
     return all(not upper.is_dir() or not os.listdir(upper) for upper in uppers)
 

@@ -1,0 +1,132 @@
+"""Repos of a workspace: refs, history, containment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sandlot.errors import GitFailed, UnsafePath
+from sandlot.evals.cases import Clone, History
+from sandlot.evals.repos import contained, materialise, resolve
+from tests.evals.places import commit, git, repo, repository
+
+
+def test_every_way_to_name_a_commit_resolves_to_it(tmp_path: Path) -> None:
+    source = tmp_path / "a 100% source"
+    one, two, three = repository(source)
+    git(source, "tag", "-a", "v2", two, "-m", "two")
+    git(source, "branch", "old/one", one)
+    for ref, wanted, branch in (
+        (None, three, "main"), ("HEAD", three, "main"), ("main", three, "main"), ("v2", two, None),
+        ("refs/tags/v2", two, None), ("heads/old/one", one, "old/one"), ("old/one", one, "old/one"), (two, two, None),
+        (two[:10], two, None), ("main~1", two, None), ("v2~1", one, None), ("v2^", one, None), ("HEAD~1", two, None),
+    ):  # fmt: skip
+        found = resolve(repo(source, ref=ref))
+        assert (found.commit, found.branch) == (wanted, branch), ref
+
+
+def test_a_name_that_only_ends_like_the_ref_is_not_taken(tmp_path: Path) -> None:
+    repository(tmp_path / "source")
+    git(tmp_path / "source", "branch", "feature/main2")
+    with pytest.raises(GitFailed, match=r"suite\.eval\.yaml:3:5: .* has no ref 'main2'"):
+        resolve(repo(tmp_path / "source", ref="main2"))
+
+
+def test_an_ancestor_is_counted_back_from_any_kind_of_ref(tmp_path: Path) -> None:
+    one, two, three = repository(tmp_path / "source")
+    assert resolve(repo(tmp_path / "source", ancestor=1)).commit == two
+    assert resolve(repo(tmp_path / "source", ref=three, ancestor=2)).commit == one
+    assert resolve(repo(tmp_path / "source", ref=three[:9], ancestor=2)).commit == one
+    with pytest.raises(GitFailed, match="has no ancestor 3 of 'main'"):
+        resolve(repo(tmp_path / "source", ref="main", ancestor=3))
+
+
+@pytest.mark.parametrize("ref", ["--upload-pack=touch /tmp/x", "a b", "-x", "a\nb"])
+def test_a_ref_is_never_an_option(tmp_path: Path, ref: str) -> None:
+    repository(tmp_path / "source")
+    with pytest.raises(GitFailed, match="is not a branch, tag or commit"):
+        resolve(repo(tmp_path / "source", ref=ref))
+
+
+def objects(folder: Path) -> set[str]:
+    listed = git(folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")
+    return {line.split()[0] for line in listed.splitlines() if line.endswith(" commit")}
+
+
+def test_by_default_the_clone_holds_its_own_commit_and_no_trace_of_any_other(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    one, two, three = repository(source)
+    git(source, "tag", "fixed")
+    git(source, "stash", "list")
+    made = tmp_path / "made"
+    materialise(resolve(repo(source, ref="main", ancestor=1)), made)
+    assert (made / "app.py").read_text() == "version = 2\n"
+    assert objects(made) == {two}
+    assert git(made, "log", "--all", "--format=%H").split() == [two]
+    assert git(made, "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert git(made, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/main"]
+    assert (git(made, "remote"), git(made, "tag"), git(made, "status", "--porcelain")) == ("", "", "")
+    assert not (made / ".git/logs").exists()
+    assert not list((made / ".git").glob("*_HEAD"))
+    everything = b"".join(path.read_bytes() for path in (made / ".git").rglob("*") if path.is_file())
+    assert three.encode() not in everything
+    assert str(source).encode() not in everything
+    assert one
+
+
+def test_shallow_and_full_history_go_back_and_never_forward(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    ids = repository(source, commits=5)
+    materialise(
+        resolve(repo(source, ref=ids[3], history=History.SHALLOW, clone=Clone(depth=2))), tmp_path / "shallow"
+    )
+    assert objects(tmp_path / "shallow") == set(ids[2:4])
+    materialise(resolve(repo(source, ref=ids[3], history=History.FULL)), tmp_path / "full")
+    assert objects(tmp_path / "full") == set(ids[:4])
+
+
+def test_a_sparse_and_a_filtered_clone_have_what_was_asked_for(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    repository(source)
+    for name in ("wanted", "other"):
+        (source / name).mkdir()
+        commit(source, f"{name}/file", name)
+    git(source, "config", "uploadpack.allowFilter", "true")
+    made = tmp_path / "made"
+    materialise(resolve(repo(source, clone=Clone(filter="blob:none", sparse=("wanted",)))), made)
+    assert sorted(path.name for path in made.iterdir()) == [".git", ".gitignore", "app.py", "wanted"]
+    assert git(made, "status", "--porcelain") == ""
+    assert git(made, "remote") == ""
+
+
+def test_hooks_and_filters_of_a_source_do_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    repository(source)
+    witness = tmp_path / "ran"
+    (source / ".gitattributes").write_text("*.py filter=evil\n")
+    commit(source, "more.py", "x = 1\n")
+    for name in ("post-checkout", "reference-transaction", "post-index-change"):
+        script = source / ".git/hooks" / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\ntouch {witness}\n")
+        script.chmod(0o755)
+    git(source, "config", "filter.evil.smudge", f"touch {witness}; cat")
+    git(source, "config", "core.fsmonitor", f"touch {witness}")
+    configuration = tmp_path / "gitconfig"  # of the user: theirs, but no reason to run it on a stranger's files
+    configuration.write_text(f'[filter "evil"]\n\tsmudge = touch {witness}; cat\n[core]\n\thooksPath = {source}/.git/hooks\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(configuration))
+    materialise(resolve(repo(source)), tmp_path / "made")
+    assert (tmp_path / "made/more.py").read_text() == "x = 1\n"
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc", "/workspace/../x", ".git", "a/.GIT/hooks", "a\0b"])
+def test_a_repo_is_never_cloned_outside(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UnsafePath, match=r"suite\.eval\.yaml:3:5"):
+        contained(repo(tmp_path, path))
+
+
+@pytest.mark.parametrize(("path", "at"), [("./repo", "repo"), ("a/./b", "a/b"), (".", "."), ("/workspace/x", "x")])
+def test_a_repo_lies_below_the_workspace(tmp_path: Path, path: str, at: str) -> None:
+    assert contained(repo(tmp_path, path)) == at
