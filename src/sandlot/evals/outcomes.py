@@ -100,6 +100,8 @@ class Verdict:
     details: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     """Not empty: the grader itself could not work; the trial is an error, not a failure."""
+    skipped: bool = False
+    """There was nothing to judge (a target that reports no cost); it does not count."""
 
 
 @dataclass(frozen=True, slots=True)
