@@ -140,6 +140,14 @@ def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: boo
         from sandlot.cli.host import command as host
 
         return host(words, json_wanted)
+    if group == ("eval",) and words[0] in ("run", "resume", "merge", "report", "compare", "list"):
+        from sandlot.cli.evals import command as evals
+
+        return evals(words, json_wanted)
+    if group == ("eval",) and words[0] in ("validate", "schema"):
+        from sandlot.cli.eval_suites import command as suites
+
+        return suites(words, json_wanted)
     if group == ("workspace", "shell") and (words[0] == "attach" or not words[0].startswith("-")):
         from sandlot.cli.shell import ATTACH, OPEN
         from sandlot.cli.shell import command as shell
