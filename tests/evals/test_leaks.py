@@ -9,6 +9,7 @@ import pytest
 
 from sandlot.evals import verify
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
+from sandlot.evals.pool import KIND
 from sandlot.evals.prepare import Preparation
 from sandlot.sdk import Sandlot, Workspace
 from tests.evals.places import CASE, git, hook, hooks, nth, repo, repository
@@ -21,20 +22,21 @@ echo new > added.txt; mkdir -p build; echo ignored > build/out; echo noise > a.l
 git config user.name evil; git config user.email evil@example.com
 git config core.hooksPath /workspace/evil; git config core.fsmonitor "touch /workspace/ran"
 git add added.txt; git -c core.fsmonitor=false commit -qm mine; git tag mine; git branch mine
-echo more >> app.py; git -c core.fsmonitor=false stash -q
+echo more >> app.py; git -c core.fsmonitor=false stash -q; echo again >> app.py; chmod 777 app.py
 printf '#!/bin/sh\necho hooked > /workspace/hooked\n' > .git/hooks/post-checkout; chmod +x .git/hooks/post-checkout
 echo "*.py filter=evil" > .git/info/attributes; git update-ref refs/evil/one HEAD
 rm -rf ../template-file; ln -s /etc/passwd ../template-file; mkdir ../evil; echo beside > ../beside.txt
 echo home > ~/.profile; mkdir -p ~/.config/git; echo '[alias] st = !evil' > ~/.config/git/config
 echo tmp > /tmp/left; echo shm > /dev/shm/left 2>/dev/null || true
 mkfifo /workspace/pipe; ln /workspace/beside.txt /workspace/second-name
-(setsid sh -c 'trap "" TERM HUP; while :; do sleep 100; done' >/dev/null 2>&1 &)
+(setsid sleep 100 >/dev/null 2>&1 &)
 """
 LOOK = r"""
+ls -lAR --time-style=full-iso /workspace /home/agent /tmp /dev/shm | grep -v '^total' ; mount | wc -l
+export GIT_OPTIONAL_LOCKS=0
 cd /workspace/repo && git log --all --format=%H; git reflog; git stash list; git tag; git for-each-ref
 git config --list --local | LC_ALL=C sort; git status --porcelain --ignored; ls -A .git/hooks .git/info 2>&1
-ls -lAR --time-style=full-iso /workspace /home/agent /tmp /dev/shm | grep -v '^total' ; mount | wc -l
-for process in /proc/[0-9]*/cmdline; do tr '\0' ' ' < $process 2>/dev/null; echo; done | grep -c 'sleep 100'
+grep -sx sleep /proc/[0-9]*/comm
 """
 
 
@@ -83,7 +85,7 @@ def test_the_next_trial_and_the_next_run_see_nothing_of_a_trial_that_leaves_trac
     else:
         assert seen[0] == seen[1]
         assert seen[2] == seen[3]
-    kept = [info.labels["sandlot.eval"] for info in sandlot.list()]
+    kept = [info.labels[KIND] for info in sandlot.list()]
     assert kept == (["pool"] if mode is WorkspaceMode.POOLED else [])
 
 

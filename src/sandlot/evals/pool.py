@@ -1,7 +1,7 @@
 """Prepared bases: one stopped workspace for each fingerprint, from which trials are forked.
 
-``sandlot workspace list`` shows them like any other, by the label ``sandlot.eval=pool``. One that no run has used for
-the retention time goes by itself, as every workspace does.
+``sandlot workspace list`` shows them like any other, with the label ``sandlot.eval.kind=pool``. One that no run has used
+for the retention time goes by itself, as every workspace does.
 
 The commit point is one step of the SDK: a workspace with the pool's label comes into being complete (template, repos,
 ``before_all``) or not at all. A lock for each fingerprint keeps processes apart: who prepares holds it alone, a run
@@ -33,16 +33,29 @@ if TYPE_CHECKING:
     from sandlot.workspaces.cancellation import Cancellation
 
 __all__ = [
-    "FINGERPRINT", "KIND", "OWNER", "Pool", "find", "fingerprint", "lock", "owner", "pools", "prune", "stamps", "sweep",
+    "FINGERPRINT",
+    "KIND",
+    "OWNER",
+    "RUN",
+    "Pool",
+    "find",
+    "fingerprint",
+    "lock",
+    "owner",
+    "pools",
+    "prune",
+    "stamps",
+    "sweep",
 ]  # fmt: skip
 
-KIND = "sandlot.eval"
+KIND = "sandlot.eval.kind"
 """Label: ``pool`` for a prepared base; ``making``, ``temp``, ``trial``, ``grading`` for what dies with its run."""
 FINGERPRINT = "sandlot.eval.fingerprint"
 OWNER = "sandlot.eval.owner"
 """Label: the process whose run it belongs to."""
 WAIT_S = 3600.0
 """How long to wait for another process that prepares the same base, hooks included."""
+RUN = "sandlot.eval.run"
 VERSION = 1
 """Part of every fingerprint; another number when preparation comes to mean something else."""
 

@@ -361,8 +361,9 @@ class Preparation:
     # -- small things -----------------------------------------------------------------------------------------------
 
     def _labels(self, kind: str) -> dict[str, str]:
-        labels = {pool.KIND: kind, pool.OWNER: pool.owner(), "sandlot.eval.run": self.run_id[:200]}
-        return labels | ({pool.FINGERPRINT: self.fingerprint} if kind == "pool" else {})
+        if kind == "pool":  # outlives this run
+            return {pool.KIND: kind, pool.FINGERPRINT: self.fingerprint, pool.OWNER: "", pool.RUN: ""}
+        return {pool.KIND: kind, pool.OWNER: pool.owner(), pool.RUN: self.run_id[:200]}
 
     def _lock(self, name: str, *, alone: bool) -> contextlib.AbstractContextManager[None]:
         return pool.lock(self._sandlot, name, alone=alone, cancellation=self._cancellation)

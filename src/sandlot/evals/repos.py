@@ -215,6 +215,8 @@ def _forget_origin(folder: Path) -> None:
     """No remote, reflog, tag or note of what was fetched stays."""
     git(["config", "--remove-section", "remote.origin"], cwd=folder, remote=False, doing="tidying", codes=(0, 128))
     own = folder / ".git"
+    for name in ("hooks", "info"):  # as people expect them, but empty: templates of git stay out
+        (own / name).mkdir(exist_ok=True)
     for name in ("FETCH_HEAD", "ORIG_HEAD", "packed-refs"):
         (own / name).unlink(missing_ok=True)
     shutil.rmtree(own / "logs", ignore_errors=True)

@@ -16,7 +16,7 @@ from sandlot.sdk import Sandlot, Workspace
 __all__ = ["check_gone", "is_untouched", "seal"]
 
 _SEAL = r"""
-cd / && find workspace home/agent -printf '%p\0%y %m %s %T@ %l\0' | LC_ALL=C sort -z | sha256sum
+cd / && find workspace home/agent -mindepth 1 -printf '%p\0%y %m %s %T@ %l\0' | LC_ALL=C sort -z | sha256sum
 find workspace home/agent -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum | sha256sum
 """
 
