@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def run_trial(
         _broke(course, error.message)
     except Exception as error:  # a bug of ours, or of a grader: the run goes on, and nobody is blamed for it
         if os.environ.get("SANDLOT_DEBUG"):
-            raise
+            traceback.print_exception(error)
         _broke(course, f"unexpected {type(error).__name__}: {error}")
     course.set(duration_ms=round((time.monotonic() - began) * 1000))
     return Finished(course.result, course.patch)
@@ -124,7 +125,7 @@ def _graded(
         score=judged.score,
         verdicts=verdicts,
         stage=Stage.GRADER if judged.outcome is Outcome.ERROR else None,
-        reason=judged.reason or (missed if judged.outcome is Outcome.FAIL else ""),
+        reason="; ".join(filter(None, (judged.reason, missed if judged.outcome is Outcome.FAIL else ""))),
     )
 
 
