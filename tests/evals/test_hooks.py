@@ -80,10 +80,9 @@ def test_a_failing_before_hook_raises_and_the_after_hooks_run_all_the_same(sandl
         hook(BEFORE_EACH, "echo no database >&2; exit 3", tmp_path), hook(AFTER_EACH, "echo cleaned", tmp_path)
     )
     with Preparation(sandlot, WorkspacePlan(WorkspaceMode.TEMP, hooks=each), "run") as preparation:
-        place = None
-        with pytest.raises(HookFailed, match=r"suite.eval.yaml:3:5: before_each exited with 3") as caught:
-            with preparation.trial(CASE, nth()) as place:
-                raise AssertionError("the target must not run")
+        failed = pytest.raises(HookFailed, match=r"suite.eval.yaml:3:5: before_each exited with 3")
+        with failed as caught, preparation.trial(CASE, nth()):
+            raise AssertionError("the target must not run")
         assert caught.value.details == ("no database",)
     every = hooks(hook(BEFORE_ALL, "exit 4", tmp_path), hook(AFTER_ALL, "echo cleaned", tmp_path))
     failing = Preparation(sandlot, WorkspacePlan(WorkspaceMode.POOLED, hooks=every), "run")
@@ -122,7 +121,9 @@ def test_a_hook_that_reads_nothing_and_leaves_children_does_no_harm(
 def test_a_hook_runs_on_the_host_only_when_that_is_written(workspace: Workspace, tmp_path: Path) -> None:
     run_hook(hook(BEFORE_EACH, "echo inside > inside.txt; true", tmp_path), CONTEXT, workspace)
     assert list(tmp_path.iterdir()) == []
-    report = run_hook(hook(BEFORE_EACH, "cat; echo $SANDLOT_WORKSPACE > outside.txt", tmp_path, host=True), CONTEXT, workspace)
+    report = run_hook(
+        hook(BEFORE_EACH, "cat; echo $SANDLOT_WORKSPACE > outside.txt", tmp_path, host=True), CONTEXT, workspace
+    )
     assert json.loads(report.output)["test_id"] == "fix-it"
     assert (tmp_path / "outside.txt").read_text().strip() == workspace.id
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandlot.errors import GitFailed, UnsafePath
 from sandlot.evals.cases import Clone, History
-from sandlot.evals.repos import contained, materialise, resolve
+from sandlot.evals.gitclient import cancelled_by
+from sandlot.evals.repos import Resolved, contained, materialise, resolve
+from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from tests.evals.places import commit, git, repo, repository
 
 
@@ -78,9 +83,7 @@ def test_by_default_the_clone_holds_its_own_commit_and_no_trace_of_any_other(tmp
 def test_shallow_and_full_history_go_back_and_never_forward(tmp_path: Path) -> None:
     source = tmp_path / "source"
     ids = repository(source, commits=5)
-    materialise(
-        resolve(repo(source, ref=ids[3], history=History.SHALLOW, clone=Clone(depth=2))), tmp_path / "shallow"
-    )
+    materialise(resolve(repo(source, ref=ids[3], history=History.SHALLOW, clone=Clone(depth=2))), tmp_path / "shallow")
     assert objects(tmp_path / "shallow") == set(ids[2:4])
     materialise(resolve(repo(source, ref=ids[3], history=History.FULL)), tmp_path / "full")
     assert objects(tmp_path / "full") == set(ids[:4])
@@ -114,7 +117,9 @@ def test_hooks_and_filters_of_a_source_do_not_run(tmp_path: Path, monkeypatch: p
     git(source, "config", "filter.evil.smudge", f"touch {witness}; cat")
     git(source, "config", "core.fsmonitor", f"touch {witness}")
     configuration = tmp_path / "gitconfig"  # of the user: theirs, but no reason to run it on a stranger's files
-    configuration.write_text(f'[filter "evil"]\n\tsmudge = touch {witness}; cat\n[core]\n\thooksPath = {source}/.git/hooks\n')
+    configuration.write_text(
+        f'[filter "evil"]\n\tsmudge = touch {witness}; cat\n[core]\n\thooksPath = {source}/.git/hooks\n'
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(configuration))
     materialise(resolve(repo(source)), tmp_path / "made")
     assert (tmp_path / "made/more.py").read_text() == "x = 1\n"
@@ -130,3 +135,29 @@ def test_a_repo_is_never_cloned_outside(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize(("path", "at"), [("./repo", "repo"), ("a/./b", "a/b"), (".", "."), ("/workspace/x", "x")])
 def test_a_repo_lies_below_the_workspace(tmp_path: Path, path: str, at: str) -> None:
     assert contained(repo(tmp_path, path)) == at
+
+
+def test_a_clone_ends_when_the_run_is_cancelled(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a server that never answers
+
+        def cancel() -> None:
+            with silent.accept()[0]:
+                cancellation.cancel()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        place = repo(tmp_path)
+        with pytest.raises(Cancelled), cancelled_by(cancellation):
+            resolve(replace(place, url=f"git://127.0.0.1:{silent.getsockname()[1]}/x", local=False))
+        thread.join()
+    with cancelled_by(Cancellation()):
+        ids = repository(tmp_path / "source")
+        assert resolve(repo(tmp_path / "source")).commit == ids[-1]
+        with pytest.raises(GitFailed, match="does not appear to be a git repository"):
+            resolve(repo(tmp_path / "nowhere"))
+
+
+def test_credentials_of_a_url_are_not_shown() -> None:
+    place = replace(repo(Path("/")), url="https://user:secret@example.invalid/x.git?token=secret", local=False)
+    assert "secret" not in str(Resolved(place, "f" * 40, None).facts())

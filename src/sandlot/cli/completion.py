@@ -87,6 +87,14 @@ def _whole_parser() -> argparse.ArgumentParser:
             add_options(parser)
         elif path[0] == "host":
             _fill_host(parser, path[1])
+        elif path[0] == "pool":
+            from sandlot.cli.pool import add_arguments as add_pool
+
+            add_pool(parser, path[1])
+        elif path in (("eval", "validate"), ("eval", "schema")):
+            from sandlot.cli.eval_suites import add_arguments as add_suites
+
+            add_suites(parser, path[1])
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")

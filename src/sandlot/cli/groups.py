@@ -22,6 +22,7 @@ GROUPS: dict[Path, str] = {
     ("workspace", "secret"): "what a workspace can use at certain hosts but not read",
     ("workspace", "snapshot"): "save and list states of a workspace",
     ("workspace", "sync"): "bring later host changes in",
+    ("pool",): "the prepared workspaces that pooled evals start from",
     ("base",): "the shared trees workspaces start from",
     ("mcp",): "tools for chat hosts, by the Model Context Protocol",
     ("host",): "connect chat hosts to sandlot's MCP server",
@@ -44,6 +45,8 @@ EXTRA: dict[Path, str] = {
     ("eval", "list"): "List the runs of this project.",
     ("eval", "validate"): "Check suites and their targets, exactly as a run would, and run nothing.",
     ("eval", "schema"): "Print the JSON Schema of suites, for editors.",
+    ("pool", "list"): "List prepared workspaces: size, age, use.",
+    ("pool", "prune"): "Delete prepared workspaces that no run uses; the next run prepares anew.",
     ("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
     ("completion",): "Print the shell code that completes sandlot's commands.",
 }
@@ -71,6 +74,7 @@ GROUP_EXAMPLES: dict[Path, tuple[str, ...]] = {
         "sandlot eval report latest --format junit",
         "sandlot eval compare RUN latest",
     ),
+    ("pool",): ("sandlot pool list", "sandlot pool prune --unused-for 7d"),
     ("mcp",): ("sandlot mcp serve --mode repro-fix", "sandlot mcp serve --profile workspace-full --read-only"),
 }
 """Of the groups whose examples are not those of their operations."""

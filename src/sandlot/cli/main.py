@@ -154,6 +154,10 @@ def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: boo
 
         attach = words[0] == "attach"
         return shell(ATTACH if attach else OPEN, [*rest[1:]] if attach else rest, program)
+    if group == ("pool",) and words[0] in ("list", "prune"):
+        from sandlot.cli.pool import command as pool
+
+        return pool(words, json_wanted)
     if group == ("mcp",) and words[0] == "serve":
         from sandlot.cli.mcp import command as serve
 

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from sandlot import process
 from sandlot.errors import HookFailed, UsageError
 from sandlot.evals.cases import Hook, HookName, Placement, TestCase
+from sandlot.evals.gitclient import drain
 from sandlot.evals.hook_files import unpacked
 from sandlot.sdk import Workspace
 
@@ -151,7 +152,7 @@ def _on_host(hook: Hook, argv: list[str], env: dict[str, str], stdin: bytes) -> 
             kept: list[bytes] = []
             threads = [threading.Thread(target=_feed, args=(running.stdin, stdin), daemon=True)]
             threads += [
-                threading.Thread(target=_drain, args=(pipe, kept), daemon=True)
+                threading.Thread(target=drain, args=(pipe, kept, KEPT_BYTES), daemon=True)
                 for pipe in (running.stdout, running.stderr)
             ]
             for thread in threads:
@@ -176,11 +177,3 @@ def _feed(pipe: IO[bytes] | None, data: bytes) -> None:
         if pipe is not None:
             pipe.write(data)
             pipe.close()
-
-
-def _drain(pipe: IO[bytes] | None, kept: list[bytes]) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while pipe is not None and (data := pipe.read1(1 << 16)):  # type: ignore[attr-defined]  # pipes are buffered
-            kept.append(data)
-            while len(kept) > 2 and sum(map(len, kept[1:])) > KEPT_BYTES:
-                kept.pop(0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sandlot.errors import Refused, SandlotError, WorkspaceNotFound
+from sandlot.evals.graders.patches import without
 from sandlot.sdk import Workspace
 
 if TYPE_CHECKING:
@@ -69,18 +70,20 @@ class TrialPlace:
         return self._changes
 
     @contextmanager
-    def grading(self) -> Iterator[Workspace]:
+    def grading(self, leave_out: Callable[[str], bool] | None = None) -> Iterator[Workspace]:
         """Another workspace: what the target was given, with its captured change on top and nothing else of it.
 
         No process, no ``.git``, no home, no /tmp of the target's is there: only files, as a patch has them. Graders put
-        theirs in; it is deleted afterwards. Raises Refused when the change holds files that no patch can.
+        theirs in; it is deleted afterwards. ``leave_out``: paths whose changes are not brought along, such as those
+        that steer test tools. Raises Refused when the change holds files that no patch can.
         """
         changes = self.capture()
         if changes.omitted:
             raise Refused("the change holds files that do not fit into a patch", details=changes.omitted)
         with self._clean() as workspace:
-            if changes.patch:
-                workspace.patch(changes.patch)
+            patch = changes.patch if leave_out is None else without(changes.patch, leave_out)
+            if patch:
+                workspace.patch(patch)
             yield workspace
 
 

@@ -1,7 +1,7 @@
 """Prepared bases: one stopped workspace for each fingerprint, from which trials are forked.
 
-``sandlot workspace list`` shows them like any other, with the label ``sandlot.eval.kind=pool``. One that no run has used
-for the retention time goes by itself, as every workspace does.
+``sandlot workspace list`` shows them like any other, with the label ``sandlot.eval.kind=pool``. One that no run has
+used for the retention time goes by itself, as every workspace does.
 
 The commit point is one step of the SDK: a workspace with the pool's label comes into being complete (template, repos,
 ``before_all``) or not at all. A lock for each fingerprint keeps processes apart: who prepares holds it alone, a run
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sandlot.workspaces.cancellation import Cancellation
 
 __all__ = [
+    "BYTES",
     "FINGERPRINT",
     "KIND",
     "OWNER",
@@ -56,6 +57,7 @@ OWNER = "sandlot.eval.owner"
 WAIT_S = 3600.0
 """How long to wait for another process that prepares the same base, hooks included."""
 RUN = "sandlot.eval.run"
+BYTES = "sandlot.eval.bytes"
 VERSION = 1
 """Part of every fingerprint; another number when preparation comes to mean something else."""
 
@@ -68,9 +70,8 @@ class Pool:
     workspace: str
     created_at: str
     used_at: str
-    files: int
     bytes: int
-    """Of template and repos; what ``before_all`` added is not counted."""
+    """Of all its files: template, repos and what ``before_all`` added."""
     trials: int
     """Workspaces that stand on it now."""
 
@@ -179,8 +180,7 @@ def _described(info: WorkspaceInfo, every: list[WorkspaceInfo]) -> Pool:
         workspace=info.id,
         created_at=info.created_at,
         used_at=info.active_at,
-        files=info.origin.files,
-        bytes=info.origin.bytes,
+        bytes=int(info.labels.get(BYTES) or 0),
         trials=sum(each.forked_from == info.id for each in every),
     )
 

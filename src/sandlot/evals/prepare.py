@@ -17,13 +17,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sandlot.errors import Conflict, SandlotError
+from sandlot.errors import Conflict, SandlotError, WorkspaceBusy
 from sandlot.evals import pool, staging, static, verify
 from sandlot.evals.cases import Hook, HookName, TestCase, WorkspaceMode, WorkspacePlan
+from sandlot.evals.gitclient import cancelled_by
 from sandlot.evals.hook_files import digest_of, left_out_of
 from sandlot.evals.hooks import HookContext, run_hook
 from sandlot.evals.place import START, TrialPlace, discard
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from sandlot.workspaces.cancellation import Cancellation
 
 __all__ = ["Preparation", "Surroundings"]
+
+HURRIED_S = 1.0
+"""The longest an ``after`` hook may take once the run is cancelled; ctrl-C has to end within seconds."""
+TRIES = 10
+"""How often to prepare a base that others prune before we hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Preparation:
 
         Nothing half-made is left then, and ``after_all`` has run if ``before_all`` did.
         """
-        with ExitStack() as undo:
+        with ExitStack() as undo, cancelled_by(self._cancellation):
             undo.callback(self._stack.close)
             pool.sweep(self._sandlot)
             staging.sweep()
@@ -175,7 +181,7 @@ class Preparation:
     def _enter_pooled(self) -> None:
         self.fingerprint = pool.fingerprint(self._tree_facts())
         self.reused = True
-        while self._base is None:
+        for _ in range(TRIES):
             with ExitStack() as shared:
                 shared.enter_context(self._lock(self.fingerprint, alone=False))
                 found = pool.find(self._sandlot, self.fingerprint)
@@ -191,6 +197,7 @@ class Preparation:
                 if found is None:
                     self._make("pool")
                     self.reused = False
+        raise WorkspaceBusy("the prepared workspace is deleted as soon as it is made", hint="run it again")
 
     def _make(self, kind: str) -> Workspace:
         """Template, repos and ``before_all`` as one stopped workspace; it gets its label as the last step."""
@@ -199,14 +206,15 @@ class Preparation:
         with ExitStack() as undo:
             made = undo.enter_context(self._seed())
             hook = self._hook(HookName.BEFORE_ALL)
-            if hook is None:
+            if hook is None and not self.repos:
                 undo.pop_all()
                 made.stop()
-                made.update(labels=labels)
+                made.update(labels=labels | {pool.BYTES: str(made.info.origin.bytes)})
                 return made
-            self._before_all(hook, made)
-            # Forked from a stopped workspace without an upper of its own, a trial copies nothing.
-            (sealed,) = made.fork(labels=labels)
+            if hook is not None:
+                self._before_all(hook, made)
+            # Forked from a stopped workspace with nothing of its own on top, a trial copies nothing.
+            (sealed,) = made.fork(labels=labels | {pool.BYTES: str(verify.size_of(made))})
         sealed.stop()
         return sealed
 
@@ -321,7 +329,7 @@ class Preparation:
             report = run_hook(hook, context, workspace, without=self._without, cancellation=self._cancellation)
             self.hook_output[hook.name.value] = report.output
             report.check(hook)
-        except SandlotError:
+        except BaseException:
             self._after(workspace, HookName.AFTER_ALL, self._suite_context(), self.warnings, self.hook_output)
             raise
 
@@ -351,6 +359,8 @@ class Preparation:
         hook = self._hook(name)
         if hook is None:
             return
+        if self._cancellation is not None and self._cancellation.cancelled:  # somebody waits for us to end
+            hook = replace(hook, timeout_s=min(hook.timeout_s, HURRIED_S))
         try:
             report = run_hook(hook, context, workspace, without=self._without)
             output[name.value] = report.output

@@ -13,7 +13,7 @@ import os
 from sandlot.errors import StateCorrupt, WorkspaceFailure, WorkspaceNotFound
 from sandlot.sdk import Sandlot, Workspace
 
-__all__ = ["check_gone", "is_untouched", "seal"]
+__all__ = ["check_gone", "is_untouched", "seal", "size_of"]
 
 _SEAL = r"""
 cd / && find workspace home/agent -mindepth 1 -printf '%p\0%y %m %s %T@ %l\0' | LC_ALL=C sort -z | sha256sum
@@ -45,6 +45,12 @@ def is_untouched(sandlot: Sandlot, workspace: Workspace) -> bool:
     generations = [entry for entry in own.root.iterdir() if own.is_generation(entry)]
     uppers = [folder / area / "upper" for folder in generations for area in ("workspace", "home")]
     return all(not upper.is_dir() or not os.listdir(upper) for upper in uppers)
+
+
+def size_of(workspace: Workspace) -> int:
+    """Bytes of all files in a workspace and its home, ``.git`` included; 0 when that cannot be said."""
+    said = workspace.exec("du -scb /workspace /home/agent 2>/dev/null | tail -n 1", timeout=600).stdout.text.split()
+    return int(said[0]) if said and said[0].isdigit() else 0
 
 
 def seal(workspace: Workspace) -> str:
