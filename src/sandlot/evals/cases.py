@@ -142,6 +142,8 @@ class Repo:
     local: bool
     place: Place
     ref: str | None = None
+    resolve: str = "remote"
+    """Where ``ref`` is looked up first: remote, or local."""
     ancestor: int = 0
     clone: Clone = Clone()
     history: History = History.NONE
@@ -153,7 +155,7 @@ class Hook:
 
     name: HookName
     command: tuple[str, ...]
-    """argv; a string in YAML has become ``("/bin/sh", "-c", text)``."""
+    """argv; a string in YAML has become ``("/bin/sh", "-c", text)``. Empty: the hook only asks for ``reset``."""
     timeout_s: float
     folder: str
     """Absolute host folder of the YAML that states it: visible read-only inside, and the default ``cwd``."""
@@ -236,6 +238,8 @@ class Suite:
     description: str = ""
     tags: tuple[str, ...] = ()
     execution: Execution = Execution()
+    unset: tuple[str, ...] = ()
+    """Environment variables that its ``${{ NAME }}`` ask for and that are not set; nothing stands in their place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ class TestModel(Strict):
     criteria: str | None = Field(None, description="What a good answer is; graded by an LLM where nothing else is.")
     expected_output: Any = None
     assert_: AssertModel | None = Field(None, alias="assert", description="What scores the answer.")
-    rubrics: AssertModel | None = Field(None, deprecated="write assert: [{type: llm-grader, rubrics: ...}]")
+    rubrics: AssertModel | None = Field(None, description="Older spelling of an llm-grader.")
     execution: TestExecutionModel | None = None
     workspace: WorkspaceOrFile | None = Field(None, description="For this test alone; the rest is the suite's.")
     metadata: dict[str, Any] = {}
