@@ -138,18 +138,20 @@ def test_a_repo_lies_below_the_workspace(tmp_path: Path, path: str, at: str) -> 
 
 
 def test_a_clone_ends_when_the_run_is_cancelled(tmp_path: Path) -> None:
-    cancellation = Cancellation()
+    cancellation, ended = Cancellation(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a server that never answers
 
         def cancel() -> None:
             with silent.accept()[0]:
                 cancellation.cancel()
+                ended.wait(60)
 
         thread = threading.Thread(target=cancel)
         thread.start()
         place = repo(tmp_path)
         with pytest.raises(Cancelled), cancelled_by(cancellation):
             resolve(replace(place, url=f"git://127.0.0.1:{silent.getsockname()[1]}/x", local=False))
+        ended.set()
         thread.join()
     with cancelled_by(Cancellation()):
         ids = repository(tmp_path / "source")

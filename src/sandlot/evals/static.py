@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _move(tree: Path, path: Path) -> None:
             os.rename(entry, path / entry.name)
 
 
-def seed(sandlot: Sandlot, path: str, labels: dict[str, str], words: dict[str, Any]) -> Workspace:
+def seed(sandlot: Sandlot, path: str, labels: Mapping[str, str], words: dict[str, Any]) -> Workspace:
     """A workspace from the folder as it is now: tracked, untracked and ignored files. ``words``: of ``create``."""
     checkout = os.path.lexists(os.path.join(path, ".git"))
     return sandlot.create(path, include_ignored=checkout, labels=labels, **words)
