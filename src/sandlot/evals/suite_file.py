@@ -111,7 +111,7 @@ class Build:
         trials = 1 if said.trials is None else said.trials if isinstance(said.trials, int) else said.trials.count
         if trials < 1:
             self.problems.add(
-                self.document.place("execution", "trials"), f"{trials} trials are none", "write 1 or more"
+                self.document.place("execution", "trials"), f"execution.trials: {trials} is not 1 or more"
             )
         return Execution(
             targets,
@@ -133,11 +133,13 @@ class Build:
         return tuple(dict.fromkeys(said.targets or ([said.target] if said.target else [])))
 
     def _input(self, entry: Entry, model: TestModel, execution: TestExecutionModel) -> tuple[Message, ...]:
+        before = len(self.problems.found)
         own = input_of(entry.document, (*entry.keys, "input"), model.input_files, model.input, self.problems)
         shared: tuple[Message, ...] = ()
         if not execution.skip_defaults:
             shared = input_of(self.document, ("input",), [], self.model.input, self.problems)
-        if not any(message.text.strip() for message in (*shared, *own)):
+        unread = len(self.problems.found) > before
+        if not unread and not any(message.text.strip() for message in (*shared, *own)):
             self.problems.add(entry.document.place(*entry.keys), f"the test {model.id!r} has no input", "write input")
         return (*shared, *own)
 

@@ -151,9 +151,9 @@ class _Reader:
             raise SuiteInvalid(f"{place}: too many values, or nested too deeply")
         tag = str(node.tag)
         if isinstance(node, ScalarNode):
-            return self.scalar(node, tag, place)
+            return self.scalar(node, tag, self.at(node))
         if tag not in (f"{_CORE}map", f"{_CORE}seq"):
-            raise SuiteInvalid(f"{place}: the tag {tag} is not supported", hint="write plain YAML")
+            raise SuiteInvalid(f"{self.at(node)}: the tag {tag} is not supported", hint="write plain YAML")
         if isinstance(node, SequenceNode):
             return [self.value(each, (*keys, index)) for index, each in enumerate(node.value)]
         assert isinstance(node, MappingNode)  # noqa: S101  the composer knows three kinds
@@ -183,6 +183,8 @@ class _Reader:
             return int(text, 0) if text[:2] in ("0o", "0x") else _integer(text, place)
         if kind in ("int", "float") and _FLOAT.fullmatch(text):
             return float(text)
+        if kind == "float" and text.lower().lstrip("+-") in (".inf", ".nan"):
+            raise SuiteInvalid(f"{place}: {text} is no number that a suite needs")
         if kind in ("str", "int", "float", "timestamp", "value", "merge"):
             if "\0" in text:
                 raise SuiteInvalid(f"{place}: a NUL character is in this text")
