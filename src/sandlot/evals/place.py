@@ -81,7 +81,7 @@ class TrialPlace:
         if changes.omitted:
             raise Refused("the change holds files that do not fit into a patch", details=changes.omitted)
         with self._clean() as workspace:
-            patch = changes.patch if leave_out is None else without(changes.patch, leave_out)
+            patch = changes.patch if leave_out is None or not changes.patch else without(changes.patch, leave_out)
             if patch:
                 workspace.patch(patch)
             yield workspace
