@@ -18,13 +18,13 @@ class Fields:
 
     def __init__(self, config: Mapping[str, Any], what: str, place: Place) -> None:
         self._config = config
-        self._what = what
+        self.what = what
         self.place = place
         self._known: set[str] = set()
 
     def wrong(self, problem: str, hint: str = "") -> UsageError:
         """The error to raise for something written here."""
-        return UsageError(f"{self.place}: {self._what}: {problem}", hint=hint)
+        return UsageError(f"{self.place}: {self.what}: {problem}", hint=hint)
 
     def has(self, name: str) -> bool:
         """Whether it is written, and not empty."""
@@ -116,7 +116,7 @@ class Fields:
 
     def words(self, name: str) -> dict[str, str]:
         """A mapping from texts to texts, such as environment variables."""
-        inner = Fields(self.mapping(name), f"{self._what}, '{name}'", self.place)
+        inner = Fields(self.mapping(name), f"{self.what}, '{name}'", self.place)
         return {key: inner.text(key, "") for key in self.mapping(name)}
 
     def items(self, name: str) -> list[Fields]:
@@ -124,11 +124,11 @@ class Fields:
         found = self.any(name, ())
         if not isinstance(found, list | tuple) or not all(isinstance(each, Mapping) for each in found):
             raise self.wrong(f"'{name}' must be a list of mappings")
-        return [Fields(each, f"{self._what}, {name}[{at}]", self.place) for at, each in enumerate(found)]
+        return [Fields(each, f"{self.what}, {name}[{at}]", self.place) for at, each in enumerate(found)]
 
     def inner(self, name: str) -> Fields:
         """The fields of a mapping below."""
-        return Fields(self.mapping(name), f"{self._what}, '{name}'", self.place)
+        return Fields(self.mapping(name), f"{self.what}, '{name}'", self.place)
 
     def done(self) -> None:
         """Raises UsageError for a field that nobody asked for."""

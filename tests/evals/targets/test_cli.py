@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_a_host_command_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
         ({"command": "x", "network": "of"}, "must be one of"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(config: dict[str, object], why: str) -> None:
+def test_what_is_wrong_is_said_with_its_place(config: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_target(target("cli", **config))
     assert why in refused.value.message

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sandlot.errors import UsageError
@@ -48,6 +50,6 @@ def test_a_cancelled_delay_ends(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     "config", [{"respones": "x"}, {"files": {"a": 1}}, {"tests": {"a": {"reply": "x"}}}, {"delay_ms": -1}]
 )
-def test_mistakes_in_a_script_are_refused(config: dict[str, object]) -> None:
+def test_mistakes_in_a_script_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         check_target(target("mock", **config))

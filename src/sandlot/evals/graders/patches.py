@@ -25,7 +25,9 @@ def without(patch: bytes, leave_out: Callable[[str], bool]) -> bytes:
 
 def _sections(patch: bytes) -> Iterator[bytes]:
     starts = [found.start() for found in re.finditer(rb"^diff --git ", patch, re.MULTILINE)]
-    if patch and (not starts or starts[0] != 0):
+    if not patch:
+        return
+    if not starts or starts[0] != 0:
         raise ValueError("this is no patch of git's")
     for start, end in zip(starts, [*starts[1:], len(patch)], strict=True):
         yield patch[start:end]

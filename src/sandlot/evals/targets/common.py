@@ -110,7 +110,7 @@ def _secrets(fields: Fields) -> dict[str, Secret]:
     """``NAME: {env: VARIABLE | file: PATH, hosts: [...]}``; the value is read when a workspace is made, not before."""
     found = {}
     for name in fields.mapping("secrets"):
-        inner = Fields({**fields.mapping("secrets")}, "secrets", fields.place).inner(name)
+        inner = fields.inner("secrets").inner(name)
         hosts, env, file = inner.texts("hosts", None), inner.optional_text("env"), inner.optional_text("file")
         inner.done()
         if (env is None) == (file is None):

@@ -1,0 +1,183 @@
+"""Agents as small programs that behave like the real ones: their command lines are recorded, their streams replayed.
+
+The streams of four were recorded from the real clients against a scripted model; Copilot's follows its documentation.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandlot.errors import UsageError
+from sandlot.evals.outcomes import TargetAnswer
+from sandlot.evals.targets import check_target, run_target
+from sandlot.sdk import Sandlot
+from tests.evals.subjects import case, target
+
+STREAMS = Path(__file__).parent / "streams"
+PROMPT = "--help; it's $HOME\n`id`\n"
+AGENTS = {
+    "claude-code": "claude",
+    "codex": "codex",
+    "opencode": "opencode",
+    "gemini-cli": "gemini",
+    "copilot-cli": "copilot",
+}
+CALLED = {
+    "claude-code": "Bash",
+    "codex": "shell",
+    "opencode": "bash",
+    "gemini-cli": "run_shell_command",
+    "copilot-cli": "bash",
+}
+HEADLESS = {
+    "claude-code": ["--print", "--verbose", "--output-format", "stream-json", "--dangerously-skip-permissions"],
+    "codex": ["exec", "--dangerously-bypass-approvals-and-sandbox", "--skip-git-repo-check", "--json", "-"],
+    "opencode": ["run", "--format=json", "--dangerously-skip-permissions"],
+    "gemini-cli": ["--yolo", "--output-format", "stream-json"],
+    "copilot-cli": [
+        "--allow-all-tools",
+        "--allow-all-paths",
+        "--no-ask-user",
+        "--output-format",
+        "json",
+        f"--prompt={PROMPT}",
+    ],
+}
+FAKE = """#!/bin/sh
+mkdir -p /tmp/seen && printf '%s\\0' "$@" >/tmp/seen/argv && cat >/tmp/seen/stdin && env >/tmp/seen/env
+touch "$0" 2>/dev/null && exit 99
+"""
+
+
+@pytest.fixture
+def programs() -> Iterator[Path]:
+    """Where fake agents are installed."""
+    folder = Path(tempfile.mkdtemp(prefix="sl-agents-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def install(programs: Path, kind: str, then: str = "") -> Path:
+    path = programs / AGENTS[kind]
+    stream = (STREAMS / f"{AGENTS[kind]}.jsonl").read_text()
+    path.write_text(FAKE + (then or f"printf '%s' {shlex.quote(stream)}\n"))
+    path.chmod(0o755)
+    return path
+
+
+class Seen:
+    """What a fake agent was given."""
+
+    argv: list[str]
+    stdin: str
+    env: dict[str, str]
+
+
+def run(sandlot: Sandlot, kind: str, path: Path, **config: Any) -> tuple[TargetAnswer, Seen]:
+    spec = target(kind, path.parent, binary=str(path), **config)
+    with sandlot.create(**check_target(spec).create_words()) as workspace:
+        found = run_target(spec, case(PROMPT), workspace)
+        seen = Seen()
+        seen.argv = workspace.files.read("/tmp/seen/argv").content.split("\0")[:-1]
+        seen.stdin = workspace.files.read("/tmp/seen/stdin").content
+        lines = workspace.files.read("/tmp/seen/env").content.splitlines()
+        seen.env = dict(line.split("=", 1) for line in lines if "=" in line)
+        assert workspace.diff().files == ()
+        assert all("it's $HOME" not in word for each in workspace.logs().commands for word in each.argv)
+    return found, seen
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_an_agent_runs_headless_and_its_stream_is_read(sandlot: Sandlot, programs: Path, kind: str) -> None:
+    found, seen = run(sandlot, kind, install(programs, kind))
+    assert found.error == ""
+    assert found.text == "all calls are done"
+    assert [each.name for each in found.tool_calls] == [CALLED[kind]]
+    assert found.tool_calls[0].output.strip() == "hello file"
+    assert "cat a.txt" in str(found.tool_calls[0].arguments)
+    assert found.usage.output_tokens == 10
+    assert seen.argv == HEADLESS[kind]
+    assert seen.stdin == ("" if kind == "copilot-cli" else PROMPT)
+    assert seen.env["HOME"] == "/home/agent"
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_a_model_and_more_arguments_go_before_the_prompt(sandlot: Sandlot, programs: Path, kind: str) -> None:
+    _, seen = run(sandlot, kind, install(programs, kind), model="vendor/m-1", args=["--own", "x y"], env={"A": "b"})
+    assert any("vendor/m-1" in word for word in seen.argv)
+    assert seen.argv.index("x y") == seen.argv.index("--own") + 1
+    assert seen.env["A"] == "b"
+
+
+ERRORS = {
+    "claude-code": '{"type":"result","subtype":"error_during_execution","is_error":true,"result":"credit is low"}',
+    "codex": '{"type":"turn.failed","error":{"message":"credit is low"}}',
+    "opencode": '{"type":"error","error":{"name":"APIError","data":{"message":"credit is low"}}}',
+    "gemini-cli": '{"type":"result","status":"error","error":{"type":"x","message":"credit is low"}}',
+    "copilot-cli": '{"type":"session.error","data":{"errorType":"quota","message":"credit is low"}}',
+}
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_an_error_event_is_an_error_although_the_exit_code_is_0(sandlot: Sandlot, programs: Path, kind: str) -> None:
+    found, _ = run(sandlot, kind, install(programs, kind, f"echo {shlex.quote(ERRORS[kind])}; exit 0"))
+    assert found.error == "the agent reported an error: credit is low"
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_a_stream_that_breaks_off_is_an_error(sandlot: Sandlot, programs: Path, kind: str) -> None:
+    first = (STREAMS / f"{AGENTS[kind]}.jsonl").read_text().splitlines()[0]
+    found, _ = run(sandlot, kind, install(programs, kind, f"echo {shlex.quote(first)}; echo 'out of luck' >&2"))
+    assert found.error == "the agent ended before its turn was over: out of luck"
+
+
+def test_an_exit_code_is_an_error_and_lines_that_are_no_events_are_left_out(sandlot: Sandlot, programs: Path) -> None:
+    then = "echo '{not json'; echo '[1]'; echo '{\"type\":3}'; printf '\\377\\n'; exit 4"
+    found, _ = run(sandlot, "codex", install(programs, "codex", then))
+    assert "exit status 4" in found.error
+
+
+def test_a_fresh_home_has_what_an_agent_needs_and_keeps_what_is_there(sandlot: Sandlot, programs: Path) -> None:
+    path = install(programs, "gemini-cli", "cat ~/.gemini/settings.json >&2; exit 1")
+    found, _ = run(sandlot, "gemini-cli", path)
+    assert "gemini-api-key" in found.log
+    spec = target("gemini-cli", programs, binary=str(path))
+    with sandlot.create(**check_target(spec).create_words()) as workspace:
+        workspace.files.write("/home/agent/.gemini/settings.json", "of a hook")
+        assert "of a hook" in run_target(spec, case(), workspace).log
+
+
+def test_keys_come_as_secrets_bound_to_hosts(sandlot: Sandlot, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-real-value-of-the-operator")
+    path = install(programs, "claude-code")
+    needs = check_target(target("claude-code", programs, binary=str(path)))
+    assert needs.secrets["ANTHROPIC_API_KEY"].hosts == ("api.anthropic.com",)
+    assert needs.allow == ("api.anthropic.com",)
+    _, seen = run(sandlot, "claude-code", path)
+    assert seen.env["ANTHROPIC_API_KEY"]
+    assert "sk-real-value" not in "".join(seen.env.values())
+
+
+def test_without_its_program_nothing_is_tried(programs: Path) -> None:
+    with pytest.raises(UsageError, match="was not found"):
+        check_target(target("codex", programs, binary="./none"))
+
+
+def test_only_the_folder_of_the_program_is_shown(programs: Path) -> None:
+    package = programs / "home" / "node_modules" / "@x" / "agent" / "bin" / "agent.js"
+    package.parent.mkdir(parents=True)
+    package.write_text("#!/usr/bin/env node\n")
+    package.chmod(0o755)
+    link = programs / "home" / "node_modules" / ".bin" / "codex"
+    link.parent.mkdir()
+    link.symlink_to("../@x/agent/bin/agent.js")
+    needs = check_target(target("codex", programs, binary=str(link)))
+    assert needs.toolchains[0] == str(programs / "home" / "node_modules")
+    assert check_target(target("codex", binary="/usr/bin/env")).toolchains == ()
