@@ -28,7 +28,7 @@ echo "*.py filter=evil" > .git/info/attributes; git update-ref refs/evil/one HEA
 rm -rf ../template-file; ln -s /etc/passwd ../template-file; mkdir ../evil; echo beside > ../beside.txt
 echo home > ~/.profile; mkdir -p ~/.config/git; echo '[alias] st = !evil' > ~/.config/git/config
 echo tmp > /tmp/left; echo shm > /dev/shm/left 2>/dev/null || true
-mkfifo /workspace/pipe; ln /workspace/beside.txt /workspace/second-name
+mkfifo /workspace/pipe; ln -f /workspace/beside.txt /workspace/second-name
 (setsid sleep 100 >/dev/null 2>&1 &)
 """
 LOOK = r"""

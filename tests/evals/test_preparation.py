@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.prepare import Preparation, Surroundings
 from sandlot.sdk import Sandlot
-from tests.conftest import Cli, clean_environment
+from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
 
 POOLED, TEMP, STATIC = WorkspaceMode
@@ -338,3 +338,35 @@ def test_static_trials_take_turns_and_each_sees_what_the_one_before_did(sandlot:
             thread.join()
         assert preparation.serial
     assert (own / "count").read_text() == "3\n"
+
+
+def test_an_ordinary_user_prepares_and_forks_like_anybody(
+    ordinary_user: Callable[[Sequence[str]], CompletedProcess],
+) -> None:
+    program = r"""
+import pathlib, subprocess
+from sandlot.evals.cases import *
+from sandlot.evals.outcomes import Trial
+from sandlot.evals.prepare import Preparation
+from sandlot.sdk import Sandlot
+here, place = pathlib.Path.cwd(), Place("suite.yaml")
+(here / "hooks").mkdir()
+subprocess.run("git init -q source && cd source && echo 1 > app && git add app"
+    " && git -c user.name=t -c user.email=t@example.com commit -qm one", shell=True, check=True)
+each = Hook(HookName.BEFORE_EACH, ("sh", "-c", "echo 2 > repo/app; pwd"), 30, str(here / "hooks"), "/workspace", place)
+whole = Hook(HookName.BEFORE_ALL, ("sh", "-c", "cd /workspace; echo 0 > zero"), 30, *[str(here / "hooks")] * 2, place)
+test = TestCase("one", place, (Message("user", (Part("x"),)),))
+for plan in (
+    WorkspacePlan(WorkspaceMode.POOLED, repos=(Repo("repo", str(here / "source"), True, place),),
+        hooks={each.name: each, whole.name: whole}),
+    WorkspacePlan(WorkspaceMode.STATIC, str(here / "source")),
+):
+    with Sandlot() as sandlot, Preparation(sandlot, plan, "run") as preparation:
+        with preparation.trial(test, Trial("s", "one", "t", 1)) as place_of:
+            place_of.workspace.exec("echo 3 > new; git -C . status; git -C repo commit -qam x")
+            with place_of.grading() as grading:
+                print(grading.exec("cat zero repo/app new app 2>/dev/null").stdout.text.split(), place_of.warnings)
+print((here / "source/new").read_text())
+"""
+    done = ordinary_user(["-c", program])
+    assert done.stdout.decode().splitlines() == ["['0', '2', '3'] []", "['3', '1'] []", "3", ""], done.stderr.decode()
