@@ -344,12 +344,13 @@ def test_an_ordinary_user_prepares_and_forks_like_anybody(
     ordinary_user: Callable[[Sequence[str]], CompletedProcess],
 ) -> None:
     program = r"""
-import pathlib, subprocess
+import os, pathlib, shutil, subprocess, tempfile
 from sandlot.evals.cases import *
 from sandlot.evals.outcomes import Trial
 from sandlot.evals.prepare import Preparation
 from sandlot.sdk import Sandlot
-here, place = pathlib.Path.cwd(), Place("suite.yaml")
+here, place = pathlib.Path(tempfile.mkdtemp()), Place("suite.yaml")
+os.chdir(here)
 (here / "hooks").mkdir()
 subprocess.run("git init -q source && cd source && echo 1 > app && git add app"
     " && git -c user.name=t -c user.email=t@example.com commit -qm one", shell=True, check=True)
@@ -367,6 +368,7 @@ for plan in (
             with place_of.grading() as grading:
                 print(grading.exec("cat zero repo/app new app 2>/dev/null").stdout.text.split(), place_of.warnings)
 print((here / "source/new").read_text())
+shutil.rmtree(here)
 """
     done = ordinary_user(["-c", program])
     assert done.stdout.decode().splitlines() == ["['0', '2', '3'] []", "['3', '1'] []", "3", ""], done.stderr.decode()
