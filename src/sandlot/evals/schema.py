@@ -29,7 +29,23 @@ def made() -> dict[str, Any]:
         "anyOf": [{"type": "array", "items": item}, {"type": "string"}],
     }
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A suite of evals for sandlot"}
-    return {**head, **{key: value for key, value in suite.items() if key != "title"}, "$defs": definitions}
+    found: dict[str, Any] = _without_titles({**suite, "$defs": definitions})
+    return {**head, **found}
+
+
+def _without_titles(schema: Any) -> Any:
+    """pydantic titles every field with its own name, which is half of the file and says nothing."""
+    if isinstance(schema, list):
+        return [_without_titles(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_titles(each) for name, each in value.items()}
+        if key in ("properties", "$defs")
+        else _without_titles(value)
+        for key, value in schema.items()
+        if key != "title" or not isinstance(value, str)
+    }
 
 
 def shipped() -> str:
@@ -38,5 +54,10 @@ def shipped() -> str:
 
 
 def text() -> str:
-    """The schema as it is written to the package."""
-    return json.dumps(made(), indent=1, ensure_ascii=False) + "\n"
+    """The schema as it is written to the package, by ``python -m sandlot.evals.schema``."""
+    return json.dumps(made(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    with open(str(files("sandlot.evals").joinpath(SHIPPED)), "w", encoding="utf-8") as target:
+        target.write(text())

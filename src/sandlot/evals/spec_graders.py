@@ -6,8 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from sandlot.evals.spec_workspace import Argv
 from sandlot.evals.strict import TEXT, Strict
@@ -38,6 +47,17 @@ def grader_type(written: str) -> str:
 class GraderModel(Strict):
     """What every grader takes."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        kind = handler.resolve_ref_schema(schema)["properties"].get("type")
+        if kind is not None:
+            ours = kind.pop("enum", None) or [kind.pop("const")]
+            older = [old for old, name in _RENAMED.items() if name in ours]
+            names = [*ours, *older]
+            kind["enum"] = sorted({*names, *(each.replace("-", "_") for each in names)})
+        return schema
+
     name: Filled | None = None
     weight: Annotated[float, Field(ge=0)] = 1.0
     required: bool | Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -57,7 +77,8 @@ class ContainsModel(GraderModel):
     """The answer contains text; ``icontains``: whatever the case."""
 
     type: Literal["contains", "icontains"]
-    value: Texts = Field(description="Of several, all.")
+    value: Texts
+    match: Literal["all", "any"] | None = Field(None, description="Of several values. [all]")
     ALIASES: ClassVar[Mapping[str, str]] = _VALUE
 
 
@@ -145,10 +166,9 @@ class Runs(GraderModel):
     command: Argv
     cwd: Filled | None = Field(None, description="Where it runs.")
     files: dict[str, Filled] | Texts | None = Field(
-        None, description="Hidden until it is graded: paths beside this file, or path inside: path beside this file."
+        None, description="Hidden until it is graded: paths beside this file, or path: path inside."
     )
     protect: Texts | None = Field(None, description="Patterns; what the target did to such files is not brought along.")
-    toolchains: Texts | None = Field(None, description="Folders of this machine, shown read-only.")
     timeout_ms: Annotated[float, Field(gt=0)] | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     ALIASES: ClassVar[Mapping[str, str]] = {"script": "command", "timeout_s": "timeout_seconds"}
@@ -179,10 +199,11 @@ class CodeGraderModel(Runs):
 
 
 class CommandModel(Runs):
-    """A command ends with exit code 0."""
+    """A command ends with exit code 0, or another one."""
 
     type: Literal["command"]
     env: dict[str, str] | None = None
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
 class TestsModel(Runs):
@@ -192,8 +213,10 @@ class TestsModel(Runs):
 
     type: Literal["tests"]
     env: dict[str, str] | None = None
-    report: Filled | None = Field(None, description="The JUnit report inside; {REPORT} in the command is one of ours.")
-    must_pass: Texts | None = Field(None, description="Tests by name; each must be reported, as passed.")
+    junit: Filled | None = Field(None, description="The report inside; {REPORT} in the command is one of ours.")
+    reward: Filled | None = Field(None, description="Instead of a report: a file inside with one number from 0 to 1.")
+    fail_to_pass: Texts | None = Field(None, description="Tests by name; each must be reported, as passed.")
+    pass_to_pass: Texts | None = None
     min_tests: Annotated[int, Field(ge=0)] | None = None
     partial: bool | None = Field(None, description="The share of tests that pass is the score.")
 
@@ -203,7 +226,7 @@ class FileExistsModel(GraderModel):
 
     type: Literal["file-exists"]
     path: Texts
-    contains: Filled | None = None
+    contains: Texts | None = None
     ALIASES: ClassVar[Mapping[str, str]] = {"paths": "path", "value": "path", "files": "path"}
 
 
@@ -211,15 +234,12 @@ class FileChangesModel(GraderModel):
     """What the target changed."""
 
     type: Literal["file-changes"]
-    changed: Texts | None = Field(None, description="Patterns; each must fit a changed file.")
-    added: Texts | None = None
-    deleted: Texts | None = None
-    unchanged: Texts | None = Field(None, description="Patterns; none may fit a changed file.")
+    includes: Texts | None = Field(None, description="Patterns; each must fit a changed file.")
+    excludes: Texts | None = Field(None, description="Patterns; none may fit a changed file.")
     only: Texts | None = Field(None, description="Patterns; every changed file must fit one.")
     max_files: Annotated[int, Field(ge=0)] | None = None
     max_lines: Annotated[int, Field(ge=0)] | None = None
-    contains: Texts | None = Field(None, description="Texts among the added lines.")
-    regex: Texts | None = None
+    patch_contains: Texts | None = Field(None, description="Texts among the added lines.")
 
 
 class ScoreRangeModel(Strict):
