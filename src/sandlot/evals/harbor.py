@@ -62,6 +62,7 @@ def load_harbor(
         raise SuiteInvalid(f"{name}: {tool}: these tests fetch what they need", hint="graders have no network")
     about, agent = _table(task, "task"), _table(task, "agent")
     plan = resolve([], options, place, problems)
+    plan = replace(plan, env=recipe.env)
     hook = _hook(folder / "environment", recipe, _seconds(task, "environment", "build_timeout_sec", BUILD_S))
     if hook is not None:
         plan = _with_hook(plan, hook)

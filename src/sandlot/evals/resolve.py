@@ -87,7 +87,7 @@ def resolve(layers: Sequence[Layer], options: WorkspaceOptions, place: Place, pr
             repos = repos_of(layer.model.repos, layer.document, (*layer.keys, "repos"), problems)
             provenance["repos"] = str(layer.place("repos"))
     hooks, enabled = _hooks(layers, provenance, problems)
-    return WorkspacePlan(mode, path, template, repos, hooks, enabled, provenance)
+    return WorkspacePlan(mode, path, template, repos, hooks, enabled, provenance=provenance)
 
 
 def _mode_and_path(

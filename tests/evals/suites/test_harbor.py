@@ -89,15 +89,16 @@ def test_a_task_runs_and_its_reward_is_the_verdict(task: Task) -> None:
         ".sandlot/targets.yaml",
         "targets:\n"
         "  - {name: good, kind: mock, files: {hello.txt: hi}}\n"
+        "  - {name: sweet, kind: cli, command: 'test \"$FLAVOUR\" = \"sweet one\" && echo hi > hello.txt'}\n"
         "  - {name: bad, kind: mock, files: {hello.txt: ho}}\n"
         "  - {name: cheat, kind: mock, files: {hello.txt: ho, tests/test.sh: exit 0, reward.txt: '1'}}\n",
     )
-    words = [word for name in ("good", "bad", "cheat") for word in ("--target", name)]
+    words = [word for name in ("good", "sweet", "bad", "cheat") for word in ("--target", name)]
     ran = task.suites.run("run", "tasks", *words, "--json")
     assert ran.returncode == 1, ran
     report = json.loads(task.suites.run("report", "latest", "--format", "json").stdout)
     outcomes = {each["trial"]["target"]: each["outcome"] for each in trials(report)}
-    assert outcomes == {"good": "pass", "bad": "fail", "cheat": "fail"}, report
+    assert outcomes == {"good": "pass", "sweet": "pass", "bad": "fail", "cheat": "fail"}, report
 
 
 def trials(report: object) -> list[dict[str, dict[str, str]]]:

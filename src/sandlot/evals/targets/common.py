@@ -128,12 +128,13 @@ def run_command(
     job: Job, around: Surroundings, command: tuple[str, ...], stdin: bytes, on_line: OnLine | None, cwd: str = ""
 ) -> Ran:
     """Where the target is placed."""
+    env = {**job.case.workspace.env, **around.env}
     if job.spec.placement is Placement.HOST:
         return run_on_host(
-            command, cwd=cwd or around.host_cwd, stdin=stdin, env=around.env, timeout_s=job.timeout_s,
+            command, cwd=cwd or around.host_cwd, stdin=stdin, env=env, timeout_s=job.timeout_s,
             cancellation=job.cancellation, on_line=on_line,
         )  # fmt: skip
     return run_inside(
-        job.place, command, stdin=stdin, env=around.env, cwd=around.inside_cwd, timeout_s=job.timeout_s,
+        job.place, command, stdin=stdin, env=env, cwd=around.inside_cwd, timeout_s=job.timeout_s,
         cancellation=job.cancellation, on_line=on_line,
     )  # fmt: skip
