@@ -57,6 +57,7 @@ class Stage:
     sandlot: Sandlot
     project: Path
     suite: Path
+    toolchains: tuple[str, ...] = ()
 
     def write(self, files: Mapping[str, str], below: Path | None = None) -> None:
         for name, text in files.items():
@@ -66,7 +67,7 @@ class Stage:
 
     def subject(self, work: Callable[[Workspace], object] = lambda _: None, **more: Any) -> Subject:
         """After that work in a workspace of the project."""
-        with self.sandlot.create(self.project) as workspace:
+        with self.sandlot.create(self.project, toolchains=self.toolchains) as workspace:
             work(workspace)
             workspace.stop()
             found = workspace.diff(max_bytes=1 << 30)
@@ -74,7 +75,7 @@ class Stage:
 
         @contextlib.contextmanager
         def grading(leave_out: Callable[[str], bool] | None = None) -> Iterator[Workspace]:
-            with self.sandlot.create(self.project) as clean:
+            with self.sandlot.create(self.project, toolchains=self.toolchains) as clean:
                 patch = changes.patch if leave_out is None else without(changes.patch, leave_out)
                 if patch:
                     clean.patch(patch)

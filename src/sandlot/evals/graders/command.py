@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Command", "How", "Tests", "read_how", "read_timeout", "run_graded"]
 
 DEFAULT_S = 600.0
-REPORT = "/tmp/sandlot-report.xml"  # noqa: S108  inside the workspace
+ANYWHERE = "{REPORT}"
 SHOWN = 20
 NOT_RUNNABLE = (125, 126, 127)
 """Exit codes of a shell that could not run the command at all: the suite's fault, not the target's."""
@@ -121,7 +122,7 @@ class Tests(Grader):
         how = read_how(spec, fields, STEERING)
         report = fields.optional_text("junit")
         if report is None and any("{REPORT}" in word for word in how.command):
-            report = REPORT
+            report = ANYWHERE
         reward = fields.optional_text("reward")
         must_pass = (*fields.texts("fail_to_pass"), *fields.texts("pass_to_pass"))
         least = fields.count("min_tests", least=0)
@@ -134,8 +135,11 @@ class Tests(Grader):
         return cls(how, report, reward, must_pass, 1 if least is None else least, partial)
 
     def find(self, subject: Subject) -> Finding:
-        command = tuple(word.replace("{REPORT}", self.report or REPORT) for word in self.how.command)
-        says = self.reward or self.report
+        # A name that nothing can have been prepared for.
+        place = f"/tmp/sandlot-{secrets.token_hex(8)}.xml"  # noqa: S108  inside the workspace
+        report = place if self.report == ANYWHERE else self.report
+        command = tuple(word.replace("{REPORT}", report or place) for word in self.how.command)
+        says = self.reward or report
         with grading_place(subject, self.how.hidden) as workspace:
             if says is not None:
                 _no_report_yet(workspace, says)

@@ -40,6 +40,8 @@ STEERING = (
     ".babelrc*", "Makefile", "makefile", "GNUmakefile", "justfile", "Taskfile.yml", ".cargo",
 )  # fmt: skip
 """Names that steer tests, anywhere in a path. ``protect`` of a grader replaces the list."""
+TEST_FOLDERS = frozenset(("__tests__", "spec", "specs", "test", "testing", "tests"))
+"""Where a hidden file goes into such a folder, nothing that the target did in there is brought along."""
 MAX_FILES = 10_000
 MAX_BYTES = 256 << 20
 PROJECT = "/workspace"
@@ -79,6 +81,13 @@ class HiddenFiles:
             return True
         if any(fnmatch.fnmatchcase(path, glob) for glob in self.protect if "/" in glob):
             return True
+        folders = path.split("/")[:-1]
+        for at, name in enumerate(folders):
+            below = "/".join(folders[: at + 1]) + "/"
+            if name in TEST_FOLDERS and any(
+                inside.startswith(below) or f"{inside}/" == below for inside, _ in self.files
+            ):
+                return True
         # Where a hidden file goes, or a file or link in the place of a folder on the way there.
         return any(
             inside == path or inside.startswith(path + "/") or path.startswith(inside + "/") for inside, _ in self.files
