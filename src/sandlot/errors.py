@@ -349,6 +349,7 @@ class HookFailed(Refused):
     """A hook of an eval, before a test or before all of them, did not do its work."""
 
     code = "hook_failed"
+    default_hint = "put the hook right, or write enabled: false below hooks to run without any"
 
 
 class HostConfigUnreadable(Refused):

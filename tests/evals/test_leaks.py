@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandlot.evals import verify
+from sandlot.evals import pool, verify
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.pool import KIND
 from sandlot.evals.prepare import Preparation
@@ -87,6 +87,9 @@ def test_the_next_trial_and_the_next_run_see_nothing_of_a_trial_that_leaves_trac
         assert seen[2] == seen[3]
     kept = [info.labels[KIND] for info in sandlot.list()]
     assert kept == (["pool"] if mode is WorkspaceMode.POOLED else [])
+    assert len(sandlot.bases()) == len(kept)
+    pool.prune(sandlot)
+    assert (sandlot.bases(), sandlot.list()) == ([], [])
 
 
 def test_in_static_the_users_branch_index_and_configuration_stay_as_they_are(sandlot: Sandlot, tmp_path: Path) -> None:

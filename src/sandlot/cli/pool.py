@@ -85,8 +85,6 @@ def _print_pruned(found: list[Pool], *, dry_run: bool) -> None:
         print(f"{'would delete' if dry_run else 'deleted'} {each.fingerprint[:12]} ({each.workspace})")
     if not found:
         print("nothing to prune")
-    elif not dry_run:
-        print("hint: sandlot base prune frees the trees they stood on")
 
 
 def _size(count: int) -> str:

@@ -69,6 +69,11 @@ class BaseMaker:
         }  # fmt: skip
         return pool.fingerprint(facts)
 
+    @property
+    def _stages(self) -> bool:
+        """Whether the tree is put together in a folder of ours, and not copied from the template as it stands."""
+        return bool(self.repos) or staging.has_history(self._plan.template)
+
     def make(self, labels: Mapping[str, str], making: Mapping[str, str], output: dict[str, str]) -> Workspace:
         """The workspace, stopped and complete; it gets ``labels`` by the last step, and has ``making`` until then.
 
@@ -77,6 +82,7 @@ class BaseMaker:
         self._progress("preparing the workspace")
         with ExitStack() as undo:
             made = undo.enter_context(self._seed(making))
+            labels = {**labels, pool.BASE: made.base or "" if self._stages else ""}
             if self._hooks.get(HookName.BEFORE_ALL) is None and not self.repos:
                 undo.pop_all()
                 made.stop()
@@ -99,7 +105,7 @@ class BaseMaker:
 
     def _seed(self, labels: Mapping[str, str]) -> Workspace:
         words = self._surroundings.words()
-        if not self.repos and not staging.has_history(self._plan.template):
+        if not self._stages:
             made = self._sandlot.create(self._plan.template, labels=labels, **words)
         else:
             with staging.staged() as folder:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sandlot.workspaces.cancellation import Cancellation
 
 __all__ = [
-    "BYTES",
+    "BASE", "BYTES",
     "FINGERPRINT",
     "KIND",
     "OWNER",
@@ -58,6 +58,8 @@ WAIT_S = 3600.0
 """How long to wait for another process that prepares the same base, hooks included."""
 RUN = "sandlot.eval.run"
 BYTES = "sandlot.eval.bytes"
+BASE = "sandlot.eval.base"
+"""Label: the base that was made for it alone, from a folder that is gone; removed with it."""
 VERSION = 1
 """Part of every fingerprint; another number when preparation comes to mean something else."""
 
@@ -72,6 +74,8 @@ class Pool:
     used_at: str
     bytes: int
     """Of all its files: template, repos and what ``before_all`` added."""
+    base: str
+    """Id of the base that goes with it; empty when its template has one of its own."""
     trials: int
     """Workspaces that stand on it now."""
 
@@ -181,6 +185,7 @@ def _described(info: WorkspaceInfo, every: list[WorkspaceInfo]) -> Pool:
         created_at=info.created_at,
         used_at=info.active_at,
         bytes=int(info.labels.get(BYTES) or 0),
+        base=info.labels.get(BASE, ""),
         trials=sum(each.forked_from == info.id for each in every),
     )
 
@@ -197,5 +202,12 @@ def prune(sandlot: Sandlot, *, unused_for_s: float = 0.0, dry_run: bool = False)
         with used, lock(sandlot, pool.fingerprint, alone=True, wait_s=0):
             if not dry_run:
                 sandlot.call("workspace_delete", workspaces=(pool.workspace,))
+                forget(sandlot, pool.base)
             gone.append(pool)
     return gone
+
+
+def forget(sandlot: Sandlot, base: str) -> None:
+    """Remove the base that was made for a workspace that is gone, unless something else stands on it, too."""
+    if base:
+        sandlot.prune_bases(base)

@@ -106,7 +106,7 @@ class Preparation:
                     self._enter_pooled(maker)
                 else:
                     self._base = maker.make(self._labels("temp"), self._labels("making"), self.hook_output)
-                    self._stack.callback(self._drop, self._base)
+                    self._stack.callback(self._drop_temporary, self._base)
             undo.pop_all()
         return self
 
@@ -228,6 +228,12 @@ class Preparation:
                 problem = error.message
         if problem:
             self.warnings.append(problem)
+
+    def _drop_temporary(self, workspace: Workspace) -> None:
+        self._drop(workspace)
+        base = workspace.info.labels.get(pool.BASE, "")
+        if self._cancellation is None or not self._cancellation.cancelled:  # it waits for creates of others
+            pool.forget(self._sandlot, base)
 
     # -- afterwards -------------------------------------------------------------------------------------------------
 
