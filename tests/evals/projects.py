@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ targets:
     command: "echo right; echo 1 >> /workspace/made"
   - name: slow
     kind: cli
-    command: "exec sleep 7654321"
+    command: "exec sleep {MARKER}"
   - name: broken
     kind: mock
     error: the model said 529
@@ -46,12 +47,17 @@ assert:
 
 
 def project(folder: Path, suite: str = SUITE, targets: str = TARGETS) -> Path:
-    """A project with one suite."""
+    """A project with one suite. ``marker`` finds the processes of its target ``slow``, and of no other project's."""
     (folder / ".sandlot").mkdir(parents=True)
-    (folder / ".sandlot" / "targets.yaml").write_text(targets)
+    (folder / ".sandlot" / "targets.yaml").write_text(targets.replace("{MARKER}", marker(folder)))
     (folder / "evals").mkdir()
     (folder / "evals" / "first.yaml").write_text(suite)
     return folder
+
+
+def marker(folder: Path) -> str:
+    """Seconds that only this project's target sleeps."""
+    return str(10**6 + int(hashlib.sha256(bytes(folder)).hexdigest()[:8], 16))
 
 
 def many(count: int) -> str:
@@ -104,7 +110,7 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes] | No
     end = time.monotonic() + DEADLINE_S
     while not (found := condition()):
         assert time.monotonic() < end, "it never came true"
-        assert process is None or process.poll() is None, process.communicate()  # type: ignore[union-attr]  # it is one
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.002)
     return found
 

@@ -1,4 +1,4 @@
-"""A stand-in for workspaces, targets and graders: for faults and orders of events that real ones show only by chance."""
+"""A stand-in for workspaces, targets and graders: for faults and orders of events that real ones seldom show."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Cli, CompletedProcess
-from tests.evals.projects import many, outcomes, project, runs
+from tests.evals.projects import many, marker, outcomes, processes_with, project, runs
 
 REMOVED = (
     "--keep-workspaces", "--cleanup-workspaces", "--retain-on-success", "--retain-on-failure", "--pool-workspaces",
@@ -211,11 +211,9 @@ def test_runs_are_listed_and_compared_and_regressions_are_a_gate(cli: Cli, home:
 
 
 def test_a_target_out_of_time_is_a_timeout_and_its_tree_is_dead(cli: Cli, home: Path) -> None:
-    from tests.evals.projects import processes_with
-
     words = ("--target", "slow", "--timeout", "300ms", "--filter", "good", "--json")
     done = cli("eval", "run", "evals/", *words, cwd=home)
     report = answer(done)
     assert [each["outcome"] for each in report["trials"]] == ["timeout"]
     assert done.returncode == 1
-    assert not processes_with("7654321")
+    assert not processes_with(marker(home))

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from tests.evals.projects import DEADLINE_S, many, outcomes, processes_with, project, results, runs, started, wait_for
+from tests.evals.projects import (
+    DEADLINE_S,
+    many,
+    marker,
+    outcomes,
+    processes_with,
+    project,
+    results,
+    runs,
+    started,
+    wait_for,
+)
 
 SHORT, SHORT_POINTS = 12, 3
 LONG, LONG_POINTS = 200, 20
@@ -61,13 +72,13 @@ def test_a_long_run_is_finished_by_one_resume_wherever_it_was_killed(cli: Cli, s
 def test_ctrl_c_ends_the_agents_and_the_run_can_be_resumed(cli: Cli, state_dir: Path, tmp_path: Path) -> None:
     home = project(tmp_path / "project")
     with started(state_dir, home, "run", "evals/", "--target", "slow", "--workers", "2") as process:
-        wait_for(lambda: len(processes_with("7654321")) >= 2, process)
+        wait_for(lambda: len(processes_with(marker(home))) >= 2, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, err
     assert b"sandlot eval resume" in err
     assert b"Traceback" not in err + out
-    assert not processes_with("7654321")
+    assert not processes_with(marker(home))
     (run,) = runs(home)
     assert results(run) == {}
     left = json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]
@@ -79,17 +90,17 @@ def test_ctrl_c_ends_the_agents_and_the_run_can_be_resumed(cli: Cli, state_dir: 
 def test_sigterm_is_as_good_as_ctrl_c(state_dir: Path, cli: Cli, tmp_path: Path) -> None:
     home = project(tmp_path / "project")
     with started(state_dir, home, "run", "evals/", "--target", "slow") as process:
-        wait_for(lambda: processes_with("7654321"), process)
+        wait_for(lambda: processes_with(marker(home)), process)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM
-    assert not processes_with("7654321")
+    assert not processes_with(marker(home))
 
 
 def test_a_run_that_is_being_run_is_not_run_twice(state_dir: Path, cli: Cli, tmp_path: Path) -> None:
     home = project(tmp_path / "project")
     with started(state_dir, home, "run", "evals/", "--target", "slow") as process:
-        wait_for(lambda: processes_with("7654321"), process)
+        wait_for(lambda: processes_with(marker(home)), process)
         done = cli("eval", "resume", "latest", cwd=home)
         assert done.returncode == 2
         assert b"being run by another process" in done.stderr

@@ -15,7 +15,7 @@ from sandlot.evals.outcomes import Outcome, Stage, TargetAnswer, Trial
 from sandlot.evals.run import Ending, Watch
 from sandlot.evals.session import resumed
 from sandlot.workspaces.cancellation import Cancellation
-from tests.evals.standins import DEADLINE_S, TARGET, StandIn, hangs, passes, plan_of, session_of, suite, a_case
+from tests.evals.standins import DEADLINE_S, TARGET, StandIn, a_case, hangs, passes, plan_of, session_of, suite
 
 TESTS = tuple(a_case(f"t{number}") for number in range(6))
 
@@ -188,7 +188,7 @@ def test_errors_are_tried_once_more_when_asked_and_both_attempts_are_kept(tmp_pa
 
     def target(case: TestCase, trial: Trial, cancellation: Cancellation) -> TargetAnswer:
         seen.append(case.id)
-        flaky = case.id == "t1" and seen.count("t1") == 1 or case.id == "t2"
+        flaky = (case.id == "t1" and seen.count("t1") == 1) or case.id == "t2"
         return TargetAnswer("", 1, error="529") if flaky else passes(case, trial, cancellation)
 
     plan = plan_of(suite(*TESTS[:3]), retry_errors=True, workers=1)
@@ -219,7 +219,7 @@ def test_a_resume_refuses_tests_that_have_changed_since(tmp_path: Path) -> None:
     same = resumed(folder, lambda options: options, lambda _options: [suite(*TESTS)], lambda _folder: known)
     assert len(same.jobs) == len(TESTS)
     changed = suite(*TESTS[1:], a_case("t0", criteria="another"))
-    with pytest.raises(UsageError, match="t0.* has changed"):
+    with pytest.raises(UsageError, match=r"t0.* has changed"):
         resumed(folder, lambda options: options, lambda _options: [changed], lambda _folder: known)
     with pytest.raises(UsageError, match="no more"):
         resumed(folder, lambda options: options, lambda _options: [suite(*TESTS[1:])], lambda _folder: known)

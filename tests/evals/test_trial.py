@@ -8,7 +8,7 @@ from sandlot.errors import HookFailed, StartFailed
 from sandlot.evals.outcomes import Outcome, Stage, TargetAnswer, TrialResult, Verdict
 from sandlot.evals.trial import run_trial
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
-from tests.evals.standins import TARGET, Script, StandIn, plan_of, suite, a_case
+from tests.evals.standins import TARGET, Script, StandIn, a_case, plan_of, suite
 
 
 def run(machinery: StandIn) -> TrialResult:
