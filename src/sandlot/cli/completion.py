@@ -91,10 +91,10 @@ def _whole_parser() -> argparse.ArgumentParser:
             from sandlot.cli.pool import add_arguments as add_pool
 
             add_pool(parser, path[1])
-        elif path in (("eval", "validate"), ("eval", "schema")):
-            from sandlot.cli.eval_suites import add_arguments as add_suites
+        elif path[0] == "eval":
+            from sandlot.cli import eval_suites, eval_words
 
-            add_suites(parser, path[1])
+            (eval_suites if path[1] in eval_suites.COMMANDS else eval_words).add_arguments(parser, path[1])
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")
