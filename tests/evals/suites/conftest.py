@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -19,6 +17,7 @@ from sandlot.evals.cases import Suite, WorkspacePlan
 from sandlot.evals.load import load_suites
 from sandlot.evals.resolve import WorkspaceOptions
 from tests.conftest import clean_environment
+from tests.evals.suites.commands import Commands, Done
 
 TEST = "tests: [{id: one, input: hello, assert: [{type: contains, value: hello}]}]\n"
 """The smallest test there is, for suites whose point is something else."""
@@ -28,7 +27,8 @@ TARGETS = "targets: [{name: mock, kind: mock, response: hello}]\n"
 class Suites:
     """The folder."""
 
-    def __init__(self, folder: Path, state: Path) -> None:
+    def __init__(self, folder: Path, state: Path, commands: Commands) -> None:
+        self.commands = commands
         self.folder = folder
         self.state = state
         self.write(".sandlot/targets.yaml", TARGETS)
@@ -64,17 +64,10 @@ class Suites:
             self.load(text, **options)
         return caught.value
 
-    def run(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, environ: Mapping[str, str] | None = None) -> Done:
         """``sandlot eval WORDS``, in the folder."""
-        return subprocess.run(
-            [sys.executable, "-m", "sandlot", "eval", *words],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env={**clean_environment(self.state), **(environ or {})},
-            timeout=120,
-            check=False,
-        )
+        surroundings = {**clean_environment(self.state), **(environ or {})}
+        return self.commands.run(["eval", *words], self.folder, surroundings)
 
     def both_refuse(self, text: str, *options: str) -> str:
         """What validate and run say about a suite on stderr; they say the same, and exit with 2."""
@@ -95,10 +88,19 @@ class Suites:
         return {each["name"]: (each["value"], each["from"]) for each in workspace["settings"]}
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    """The command line, loaded."""
+    folder = Path(tempfile.mkdtemp(prefix="sl-"))
+    with Commands(clean_environment(folder)) as made:
+        yield made
+    remove_tree(folder)
+
+
 @pytest.fixture
-def suites(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suites]:
+def suites(state_dir: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suites]:
     """An empty folder with one target; the current folder of the test."""
     folder = Path(tempfile.mkdtemp(prefix="sl-suites-"))
     monkeypatch.chdir(folder)
-    yield Suites(folder, state_dir)
+    yield Suites(folder, state_dir, commands)
     remove_tree(folder)

@@ -89,7 +89,7 @@ def test_a_task_runs_and_its_reward_is_the_verdict(task: Task) -> None:
         ".sandlot/targets.yaml",
         "targets:\n"
         "  - {name: good, kind: mock, files: {hello.txt: hi}}\n"
-        "  - {name: sweet, kind: cli, command: 'test \"$FLAVOUR\" = \"sweet one\" && echo hi > hello.txt'}\n"
+        '  - {name: sweet, kind: cli, command: \'test "$FLAVOUR" = "sweet one" && echo hi > hello.txt\'}\n'
         "  - {name: bad, kind: mock, files: {hello.txt: ho}}\n"
         "  - {name: cheat, kind: mock, files: {hello.txt: ho, tests/test.sh: exit 0, reward.txt: '1'}}\n",
     )
