@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sandlot.sdk import Sandlot
     from sandlot.workspaces.cancellation import Cancellation
 
-__all__ = ["RealMachinery", "check", "load", "targets_near"]
+__all__ = ["RealMachinery", "check", "grader_target", "load", "targets_near"]
 
 RUN_LABEL = "sandlot.eval.run"
 KIND_LABEL = "sandlot.eval.kind"
@@ -43,6 +43,23 @@ def targets_near(folder: Path) -> Mapping[str, TargetSpec]:
     from sandlot.evals.targets_file import load_targets
 
     return load_targets(folder)
+
+
+def grader_target(known: Mapping[str, TargetSpec], name: str | None) -> TargetSpec:
+    """The target that grades: the one named; else the one called ``grader``, else the only one of kind ``llm``.
+
+    Never the system under test by default: it would grade itself. Raises UsageError.
+    """
+    if name is None:
+        models = [each for each in known.values() if each.kind == "llm"]
+        if "grader" in known:
+            return known["grader"]
+        if len(models) == 1:
+            return models[0]
+        raise UsageError("which target grades is not said", hint="name it: target: NAME; or call one of them grader")
+    if name not in known:
+        raise UsageError(f"there is no target {name!r} to grade with", hint="write it in .sandlot/targets.yaml")
+    return known[name]
 
 
 def check(targets: Sequence[TargetSpec]) -> None:
@@ -99,11 +116,7 @@ class RealMachinery:
         from sandlot.evals.graders import Subject, grade
 
         def llm(name: str | None) -> TargetSpec:
-            known = targets_near(Path(test.place.file).parent)
-            wanted = name or "default"
-            if wanted not in known:
-                raise UsageError(f"there is no target {wanted!r} for graders", hint="write it in .sandlot/targets.yaml")
-            return known[wanted]
+            return grader_target(targets_near(Path(test.place.file).parent), name)
 
         subject = Subject(test, answer, changes, place.grading, llm, cancellation)  # type: ignore[arg-type]  # see Captured
         verdicts = []
