@@ -63,7 +63,7 @@ def test_calls_of_tools_are_compared(config: dict[str, Any], score: float) -> No
 
 
 def test_a_composite_is_one_score() -> None:
-    members = [
+    members: list[dict[str, Any]] = [
         {"type": "contains", "value": "x", "weight": 3},
         {"type": "contains", "value": "q", "name": "q"},
     ]

@@ -5,6 +5,8 @@ The streams of four were recorded from the real clients against a scripted model
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shlex
 import shutil
 import tempfile
@@ -17,6 +19,7 @@ import pytest
 from sandlot.errors import UsageError
 from sandlot.evals.outcomes import TargetAnswer
 from sandlot.evals.targets import check_target, run_target
+from sandlot.evals.targets.agents.claude_code import ClaudeCode
 from sandlot.sdk import Sandlot
 from tests.evals.subjects import case, target
 
@@ -181,3 +184,32 @@ def test_only_the_folder_of_the_program_is_shown(programs: Path) -> None:
     needs = check_target(target("codex", programs, binary=str(link)))
     assert needs.toolchains[0] == str(programs / "home" / "node_modules")
     assert check_target(target("codex", binary="/usr/bin/env")).toolchains == ()
+
+
+def test_whatever_a_target_says_can_be_written_down(sandlot: Sandlot, programs: Path) -> None:
+    deep = '{"a":' * 300 + "1" + "}" * 300
+    said = (
+        '{"type":"assistant","message":{"content":[{"type":"text","text":"half \\ud800 pair"},'
+        f'{{"type":"tool_use","id":"1","name":"T\\udfff","input":{deep}}},'
+        '{"type":"tool_use","id":"2","name":"N","input":{"n":NaN,"i":Infinity}}]}}'
+    )
+    done = '{"type":"result","subtype":"success","result":"","usage":{"input_tokens":-5},"total_cost_usd":1e999}'
+    path = install(programs, "claude-code", f"cat <<'END'\n{said}\n{done}\nEND\n")
+    found, _ = run(sandlot, "claude-code", path)
+    assert found.error == ""
+    written = json.dumps(dataclasses.asdict(found), allow_nan=False, ensure_ascii=False).encode()
+    assert b"nested too deeply" in written
+    assert found.text == "half ? pair"
+    assert (found.usage.input_tokens, found.usage.cost_usd) == (None, None)
+
+
+def test_a_stream_without_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandlot.evals.targets.transcript.KEPT_CHARACTERS", 10_000)
+    stream = ClaudeCode().stream()
+    line = json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": "x" * 1000}]}})
+    for _ in range(100):
+        stream.feed(line)
+    stream.feed('{"type":"result","subtype":"success","result":"the end"}')
+    found = stream.answer(1, "", "", False)
+    assert (found.text, found.error) == ("the end", "")
+    assert len(found.messages) < 12

@@ -127,7 +127,12 @@ def test_a_server_that_says_nothing_runs_out_of_time() -> None:
 def test_a_cancelled_question_ends() -> None:
     cancellation = Cancellation()
     with Server((0, b"", {})) as server:
-        waker = threading.Thread(target=lambda: (server.asked.wait(30), cancellation.cancel()))
+
+        def cancel() -> None:
+            server.asked.wait(30)
+            cancellation.cancel()
+
+        waker = threading.Thread(target=cancel)
         waker.start()
         with pytest.raises(Cancelled):
             run_target(server.target(), case(), None, timeout_s=60, cancellation=cancellation)

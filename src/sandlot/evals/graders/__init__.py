@@ -10,6 +10,7 @@ from sandlot.evals.cases import GraderSpec
 from sandlot.evals.fields import Fields
 from sandlot.evals.graders.subject import Changed, Grader, GraderFailed, Grading, NothingToJudge, Subject
 from sandlot.evals.outcomes import Verdict
+from sandlot.evals.targets.cleaning import clean, clean_text
 
 __all__ = ["TYPES", "Changed", "Grading", "Subject", "check_grader", "grade"]
 
@@ -65,9 +66,10 @@ def grade(spec: GraderSpec, subject: Subject) -> Verdict:
     if spec.negate:
         score, hits, misses = 1.0 - score, misses, hits
     least = grader.pass_score if spec.required is None else spec.required
+    # What was found may quote what the target said.
     return Verdict(
-        spec.name, spec.type, score, score >= least, spec.weight, spec.required, hits, misses, found.reasoning,
-        found.details,
+        spec.name, spec.type, score, score >= least, spec.weight, spec.required, tuple(map(clean_text, hits)),
+        tuple(map(clean_text, misses)), clean_text(found.reasoning), clean(found.details),
     )  # fmt: skip
 
 
@@ -75,8 +77,8 @@ def _verdict(
     spec: GraderSpec, score: float, passed: bool, *, reasoning: str = "", error: str = "", skipped: bool = False
 ) -> Verdict:
     return Verdict(
-        spec.name, spec.type, score, passed, spec.weight, spec.required, reasoning=reasoning, error=error,
-        skipped=skipped,
+        spec.name, spec.type, score, passed, spec.weight, spec.required, reasoning=clean_text(reasoning),
+        error=clean_text(error), skipped=skipped,
     )  # fmt: skip
 
 

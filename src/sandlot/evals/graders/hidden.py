@@ -33,8 +33,8 @@ STEERING = (
     "conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg",
     "pyproject.toml", "sitecustomize.py", "usercustomize.py", "*.pth", "*.egg-info", "*.dist-info", "__pycache__",
     # modules that would shadow the test tools themselves when their folder comes first on sys.path
-    "pytest.py", "pytest", "_pytest", "pluggy", "pluggy.py", "iniconfig", "iniconfig.py", "xdist",
-    "unittest.py", "unittest", "nose2", "noxfile.py", "*.pyc", "*.so",
+    "pytest.py", "pytest", "_pytest", "pluggy", "pluggy.py", "iniconfig", "iniconfig.py",
+    "noxfile.py", "*.pyc",
     # runners of other languages, and what calls them
     "package.json", ".npmrc", "jest.config.*", "vitest.config.*", ".mocharc*", "karma.conf.*", "babel.config.*",
     ".babelrc*", "Makefile", "makefile", "GNUmakefile", "justfile", "Taskfile.yml", ".cargo",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sandlot.errors import SandlotError, UsageError
 from sandlot.evals.cases import Placement, TargetSpec, TestCase
 from sandlot.evals.outcomes import TargetAnswer
+from sandlot.evals.targets.cleaning import clean_answer, clean_text
 from sandlot.evals.targets.commandline import OnLine
 from sandlot.evals.targets.common import Job, Kind
 from sandlot.evals.targets.needs import TargetNeeds
@@ -61,11 +62,11 @@ def run_target(
     if workspace is None and spec.placement is not Placement.HOST and spec.kind not in PLACELESS:
         raise UsageError(f"{spec.place}: target '{spec.name}' needs a workspace", hint="or write placement: host")
     try:
-        return kind.run(Job(spec, case, workspace, timeout_s, cancellation, on_line, attempt))
+        return clean_answer(kind.run(Job(spec, case, workspace, timeout_s, cancellation, on_line, attempt)))
     except UsageError:
         raise
     except (SandlotError, OSError) as error:
-        return TargetAnswer("", 0, error=f"{type(error).__name__}: {error}")
+        return TargetAnswer("", 0, error=clean_text(f"{type(error).__name__}: {error}"))
 
 
 def _kind(spec: TargetSpec) -> Kind:

@@ -13,6 +13,8 @@ from sandlot.evals.targets.answers import amount, content_text, count
 __all__ = ["Stream", "mapping"]
 
 MAX_EVENTS = 100_000
+KEPT_CHARACTERS = 32 << 20
+"""Of all lines together: what comes later still counts, but is not kept."""
 TEXT = 64 << 10
 """Most characters that are kept of a tool's output."""
 
@@ -34,6 +36,7 @@ class Stream(ABC):
         self._output: int | None = None
         self._cost: float | None = None
         self._events = 0
+        self._seen = 0
 
     def feed(self, line: str) -> None:
         """A line of standard output; what is no event is left out."""
@@ -45,14 +48,23 @@ class Stream(ABC):
             return
         if isinstance(found, dict) and isinstance(found.get("type"), str):
             self._events += 1
+            self._seen += len(line)
             self.event(found["type"], found)
 
     @abstractmethod
     def event(self, kind: str, event: Mapping[str, Any]) -> None:
         """One event."""
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing more of its messages is kept."""
+        return self._seen > KEPT_CHARACTERS
+
     def say(self, role: str, text: str, *, more: bool = False) -> None:
         """A message; ``more``: the one before goes on."""
+        if self.full:
+            self.text = text if role == "assistant" and text else self.text
+            return
         if more and self.messages and self.messages[-1]["role"] == role and "tool_calls" not in self.messages[-1]:
             self.messages[-1]["content"] += text
         elif text:
@@ -62,6 +74,8 @@ class Stream(ABC):
 
     def call(self, identity: Any, name: Any, arguments: Any) -> None:
         """A tool is called."""
+        if self.full:
+            return
         made = ToolCall(str(name or ""), dict(mapping(arguments)))
         self._calls[str(identity)] = len(self._tools)
         self._tools.append(made)
@@ -73,7 +87,7 @@ class Stream(ABC):
         """What a tool answered."""
         at = self._calls.get(str(identity))
         text = content_text(output)[:TEXT]
-        if at is None:
+        if at is None or self.full:
             return
         took = None if duration_ms is None else round(duration_ms)
         self._tools[at] = ToolCall(self._tools[at].name, self._tools[at].arguments, text, took)

@@ -81,7 +81,11 @@ class Agent(Kind):
         words = self.words(options.program, options.model, options.args)
         around = replace(options.around, env={**self.quiet, **options.around.env})
         ran = run_command(
-            job, around, ("/bin/sh", "-c", self._script(words)), job.case.prompt.encode("utf-8", "replace"), take
+            job,
+            around,
+            ("/bin/sh", "-c", self._script(words, job.spec.placement)),
+            job.case.prompt.encode("utf-8", "replace"),
+            take,
         )
         return stream.answer(ran.duration_ms, ran.log, ran.failure, ran.timed_out)
 
@@ -104,12 +108,13 @@ class Agent(Kind):
             secrets[self.key] = Secret(hosts=self.hosts, env=self.key)
         return TargetNeeds(toolchains=folders_of(program), secrets=secrets)
 
-    def _script(self, words: Sequence[str]) -> str:
+    def _script(self, words: Sequence[str], placement: Placement) -> str:
         """A shell program with the prompt on its standard input: it is in no argument vector that we make."""
         lines = [
             f'[ -e "$HOME"/{shlex.quote(name)} ] || {{ mkdir -p "$HOME"/{shlex.quote(os.path.dirname(name))} && '
             f'printf %s {shlex.quote(text)} >"$HOME"/{shlex.quote(name)}; }}'
             for name, text in self.files.items()
+            if placement is not Placement.HOST  # that home is the operator's
         ]
         command = shlex.join(words)
         if not self.prompt_words():
