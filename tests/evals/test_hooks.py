@@ -12,6 +12,7 @@ from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.hooks import HookContext, run_hook
 from sandlot.evals.prepare import Preparation
 from sandlot.sdk import Sandlot, Workspace
+from sandlot.workspaces.cancellation import Cancellation
 from tests.evals.places import CASE, hook, hooks, nth
 
 BEFORE_ALL, BEFORE_EACH, AFTER_EACH, AFTER_ALL = HookName
@@ -142,3 +143,53 @@ def test_a_hooks_working_folder_is_one_that_it_can_see(workspace: Workspace, tmp
         run_hook(hook(BEFORE_EACH, "true", tmp_path / "hooks", cwd=tmp_path), CONTEXT, workspace)
     report = run_hook(hook(BEFORE_EACH, "pwd", tmp_path / "hooks", cwd="/workspace"), CONTEXT, workspace)
     assert report.output == "/workspace\n"
+
+
+def test_what_before_each_leaves_running_is_there_for_the_target_and_for_nobody_else(
+    sandlot: Sandlot, tmp_path: Path
+) -> None:
+    left = "setsid sleep 300 >/dev/null 2>&1 &"
+    made = hooks(hook(BEFORE_ALL, left, tmp_path), hook(BEFORE_EACH, left, tmp_path))
+    count = "grep -sx sleep /proc/[0-9]*/comm | wc -l"
+    with (
+        Preparation(sandlot, WorkspacePlan(WorkspaceMode.TEMP, hooks=made), "run") as preparation,
+        preparation.trial(CASE, nth()) as place,
+    ):
+        assert place.workspace.exec(count).stdout.text.strip() == "1"
+        with place.grading() as grading:
+            assert grading.exec(count).stdout.text.strip() == "0"
+
+
+def test_a_folder_that_is_too_much_for_a_hook_is_refused_with_a_way_out(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        (tmp_path / f"file-{number}").write_text("x" * 100)
+    for name, most in (("MOST_ENTRIES", 3), ("MOST_BYTES", 300)):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"sandlot.evals.hook_files.{name}", most)
+            with pytest.raises(UsageError, match="is shown to its hooks and") as caught:
+                run_hook(hook(BEFORE_EACH, "true", tmp_path), CONTEXT, workspace)
+            assert "folder of their own" in caught.value.hint
+
+
+def test_links_in_a_hooks_folder_show_nothing_of_the_host(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the host\n")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks/link").symlink_to(tmp_path / "secret")
+    (tmp_path / "hooks/folder").symlink_to(tmp_path)
+    report = run_hook(hook(BEFORE_EACH, "cat link folder/secret", tmp_path / "hooks"), CONTEXT, workspace)
+    assert report.problem == "exited with 1"
+    assert "of the host" not in report.output
+
+
+def test_an_after_hook_is_cut_short_once_the_run_is_cancelled(sandlot: Sandlot, tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    made = hooks(hook(AFTER_EACH, "echo begun; sleep 300", tmp_path, timeout_s=300))
+    plan = WorkspacePlan(WorkspaceMode.TEMP, hooks=made)
+    with Preparation(sandlot, plan, "run", cancellation=cancellation) as preparation:
+        with preparation.trial(CASE, nth()) as place:
+            cancellation.cancel()
+        assert place.hook_output == {"after_each": "begun\n"}
+        assert place.warnings == ["suite.eval.yaml:3:5: after_each took longer than 1 s: begun"]
+    assert sandlot.list() == []

@@ -55,7 +55,7 @@ def _entries(folder: str, without: Collection[str]) -> Iterator[tuple[str, os.st
             if count > MOST_ENTRIES:
                 raise UsageError(
                     f"the folder {folder} is shown to its hooks and has more than {MOST_ENTRIES} entries",
-                    hint="put the hooks into a smaller folder and name it in cwd",
+                    hint="put the suite and its hooks into a folder of their own",
                 )
             yield entry.path, info
 
@@ -78,7 +78,7 @@ def _pack(folder: str, without: Collection[str], to: IO[bytes]) -> None:
                 if total > MOST_BYTES:
                     raise UsageError(
                         f"the folder {folder} is shown to its hooks and holds more than {MOST_BYTES >> 20} MiB",
-                        hint="put the hooks into a smaller folder and name it in cwd",
+                        hint="put the suite and its hooks into a folder of their own",
                     )
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
