@@ -73,6 +73,10 @@ def test_honest_work_passes_and_no_work_fails(project: Stage) -> None:
     none = after(project, lambda _: None)
     assert (none.passed, none.error) == (False, "")
     assert none.misses == ("tests.test_calc::test_add",)
+
+
+@pytest.mark.slow
+def test_tests_are_named_or_all_must_pass(project: Stage) -> None:
     named = {"fail_to_pass": ["tests/test_calc.py::test_add"], "pass_to_pass": ["tests/test_calc.py::test_zero"]}
     assert after(project, files({"calc.py": BUG.replace("-", "+")}), **named).passed
     assert not after(project, lambda _: None, **named).passed

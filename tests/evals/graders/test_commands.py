@@ -7,6 +7,8 @@ import pytest
 
 from sandlot.errors import UsageError
 from sandlot.evals.graders import check_grader
+from sandlot.evals.graders.code import verdict_of
+from sandlot.evals.graders.subject import GraderFailed
 from sandlot.evals.outcomes import ToolCall
 from tests.evals.subjects import Stage, answer, grader
 
@@ -117,15 +119,18 @@ def test_a_code_grader_reads_json_and_prints_its_verdict(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "program",
-    [
-        "exit 1", "echo no json", "echo '[]'", "echo '{\"score\": 2}'", "echo '{\"score\": true}'", "true",
-        "echo '{\"score\": NaN}'", "echo '{\"score\": 1}'; echo '{\"score\": 1}'", "echo '{\"score\": 1}'; exit 3",
-        "no-such-program", "yes | head -c 5000000",
-    ],
-)  # fmt: skip
-def test_a_code_grader_without_a_verdict_is_an_error_and_never_a_fail(stage: Stage, program: str) -> None:
-    assert stage.grade("code-grader", stage.subject(), command=program).error
+    "text",
+    ["", "no json", "[]", '{"score": 2}', '{"score": true}', '{"score": NaN}', '{"score": 1}{"score": 1}', "{" * 9999],
+)
+def test_what_is_no_verdict_is_an_error(text: str) -> None:
+    with pytest.raises(GraderFailed):
+        verdict_of(text)
+
+
+def test_a_code_grader_without_a_verdict_is_an_error_and_never_a_fail(stage: Stage) -> None:
+    subject = stage.subject()
+    for program in ("exit 1", "echo '{\"score\": 1}'; exit 3", "no-such-program", "yes | head -c 5000000"):
+        assert stage.grade("code-grader", subject, command=program).error, program
 
 
 def test_a_grader_on_the_host_is_written_as_such(stage: Stage) -> None:

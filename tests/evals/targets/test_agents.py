@@ -11,6 +11,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sandlot.errors import UsageError
 from sandlot.evals.outcomes import TargetAnswer
 from sandlot.evals.targets import check_target, run_target
 from sandlot.evals.targets.agents.claude_code import ClaudeCode
+from sandlot.evals.targets.replay import STREAMS as STREAM_KINDS
 from sandlot.sdk import Sandlot
 from tests.evals.subjects import case, target
 
@@ -128,17 +130,32 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("kind", AGENTS)
-def test_an_error_event_is_an_error_although_the_exit_code_is_0(sandlot: Sandlot, programs: Path, kind: str) -> None:
-    found, _ = run(sandlot, kind, install(programs, kind, f"echo {shlex.quote(ERRORS[kind])}; exit 0"))
-    assert found.error == "the agent reported an error: credit is low"
+def read(kind: str, *lines: str) -> TargetAnswer:
+    """What is made of a stream whose command exited with 0."""
+    module, _, name = STREAM_KINDS[kind].rpartition(".")
+    stream = getattr(import_module(f"sandlot.evals.targets.agents.{module}"), name)().stream()
+    for line in lines:
+        stream.feed(line)
+    answer: TargetAnswer = stream.answer(1, "out of luck\n", "", False)
+    return answer
 
 
 @pytest.mark.parametrize("kind", AGENTS)
-def test_a_stream_that_breaks_off_is_an_error(sandlot: Sandlot, programs: Path, kind: str) -> None:
+def test_an_error_event_is_an_error_although_the_exit_code_is_0(kind: str) -> None:
+    assert read(kind, ERRORS[kind]).error == "the agent reported an error: credit is low"
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_a_stream_that_breaks_off_is_an_error(kind: str) -> None:
     first = (STREAMS / f"{AGENTS[kind]}.jsonl").read_text().splitlines()[0]
-    found, _ = run(sandlot, kind, install(programs, kind, f"echo {shlex.quote(first)}; echo 'out of luck' >&2"))
-    assert found.error == "the agent ended before its turn was over: out of luck"
+    assert read(kind, first).error == "the agent ended before its turn was over: out of luck"
+
+
+def test_an_error_event_of_a_program_that_exits_with_0(sandlot: Sandlot, programs: Path) -> None:
+    found, _ = run(
+        sandlot, "opencode", install(programs, "opencode", f"echo {shlex.quote(ERRORS['opencode'])}; exit 0")
+    )
+    assert found.error == "the agent reported an error: credit is low"
 
 
 def test_an_exit_code_is_an_error_and_lines_that_are_no_events_are_left_out(sandlot: Sandlot, programs: Path) -> None:
