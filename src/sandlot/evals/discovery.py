@@ -103,7 +103,7 @@ def _below(folder: Path, problems: Problems) -> Iterator[Found]:
             path = Path(at, name)
             if name == "evals.json" and _is_skill(path):
                 yield Found(path, Kind.SKILL)
-            elif name.endswith(_SUITE_NAMES) or (name.endswith((".yaml", ".yml")) and _has_tests(path)):
+            elif name.lower().endswith(_SUITE_NAMES) or (name.endswith((".yaml", ".yml")) and _has_tests(path)):
                 yield Found(path, Kind.SUITE)
 
 

@@ -12,7 +12,7 @@ from sandlot.evals.cases import Message, Part
 from sandlot.evals.problems import Problems
 from sandlot.evals.yaml_source import Document, Keys, read_text
 
-__all__ = ["input_of"]
+__all__ = ["input_of", "joined"]
 
 MOST_PARENTS = 40
 
@@ -27,6 +27,22 @@ def input_of(document: Document, keys: Keys, files: list[str], written: Any, pro
         rest = messages[1:] if first else messages
         messages = [Message("user", front + (first.parts if first else ())), *rest]
     return tuple(messages)
+
+
+def joined(document: Document, keys: Keys, message: dict[str, Any], problems: Problems) -> dict[str, Any]:
+    """A message of an expected output whose content is one text, if it was a list of pieces."""
+    content = message.get("content")
+    if "role" not in message or not isinstance(content, list) or not all(map(_is_piece, content)):
+        return message
+    reader = _Reader(document, problems)
+    parts = [
+        reader.part(each["type"], each["value"], (*keys, "content", at, "value")) for at, each in enumerate(content)
+    ]
+    return {**message, "content": "\n".join(part.text for part in parts)}
+
+
+def _is_piece(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") in ("text", "file") and isinstance(value.get("value"), str)
 
 
 class _Reader:

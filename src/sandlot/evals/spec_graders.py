@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from sandlot.evals.spec_workspace import Argv
-from sandlot.evals.strict import TEXT, Strict
+from sandlot.evals.strict import MAPPING, TEXT, Strict, kind_of
 
 __all__ = ["COMMON", "GRADERS", "REFUSED_TYPES", "AssertModel", "CompositeModel", "GraderModel", "grader_type"]
 
@@ -356,6 +356,10 @@ class AggregatorModel(Strict):
     type: AggregatorName
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
     threshold: Score | None = None
+    REMOVED: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("path", "prompt", "model", "cwd", "command"),
+        "members are put together by arithmetic; write weights or a threshold",
+    )
 
 
 class CompositeModel(GraderModel):
@@ -363,7 +367,9 @@ class CompositeModel(GraderModel):
 
     type: Literal["composite"]
     assert_: AssertModel = Field(alias="assert", min_length=1)
-    aggregator: AggregatorName | AggregatorModel = "weighted_average"
+    aggregator: Annotated[
+        Annotated[AggregatorName, Tag(TEXT)] | Annotated[AggregatorModel, Tag(MAPPING)], Discriminator(kind_of)
+    ] = "weighted_average"
     threshold: Score | None = None
     ALIASES: ClassVar[Mapping[str, str]] = dict.fromkeys(("assertions", "evaluators", "graders", "members"), "assert")
 

@@ -127,6 +127,7 @@ class WorkspaceModel(Strict):
         "docker": "leave it out: trials run in sandlot's own isolation",
         "env": "say what is needed in a before_all hook, and let it fail",
         "scripts": "write hooks",
+        "reset": "write hooks: {after_each: {reset: ...}}; every trial starts clean anyway",
         "setup": "write hooks: {before_all: ...}",
         "teardown": "write hooks: {after_all: ...}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from sandlot.evals.cases import Execution, GraderSpec, Message, Place, Suite, Te
 from sandlot.evals.checking import check
 from sandlot.evals.grader_checks import check_graders
 from sandlot.evals.grader_specs import graders_of, implicit_grader, named, rubric_grader
-from sandlot.evals.messages import input_of
+from sandlot.evals.messages import input_of, joined
 from sandlot.evals.problems import Problems
 from sandlot.evals.resolve import Layer, WorkspaceOptions, resolve
 from sandlot.evals.spec import ExecutionModel, SuiteModel, TestExecutionModel, TestModel
@@ -89,7 +90,7 @@ class Build:
             place,
             self._input(entry, model, execution),
             model.criteria or None,
-            model.expected_output,
+            self._expected(entry, model),
             self._graders(entry, model, execution, place),
             metadata,
             tuple(dict.fromkeys((*_tags(self.model.tags), *_tags(model.tags)))),
@@ -142,6 +143,17 @@ class Build:
         if not unread and not any(message.text.strip() for message in (*shared, *own)):
             self.problems.add(entry.document.place(*entry.keys), f"the test {model.id!r} has no input", "write input")
         return (*shared, *own)
+
+    def _expected(self, entry: Entry, model: TestModel) -> Any:
+        """As it is written; where it is messages, pieces of content are one text, with files read."""
+        written = model.expected_output
+        if not isinstance(written, list):
+            return written
+        keys = (*entry.keys, "expected_output")
+        return [
+            joined(entry.document, (*keys, at), each, self.problems) if isinstance(each, dict) else each
+            for at, each in enumerate(written)
+        ]
 
     def _graders(
         self, entry: Entry, model: TestModel, execution: TestExecutionModel, place: Place
@@ -219,4 +231,4 @@ def _tags(written: str | list[Any]) -> tuple[str, ...]:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(path.suffix).removesuffix(".eval") or path.name
+    return re.sub(r"(?i)\.eval$", "", path.stem) or path.name

@@ -18,10 +18,12 @@ NAMES = (".sandlot/targets.yaml", ".sandlot/targets.yml", ".agentv/targets.yaml"
 """In this order, in each folder upward."""
 _RENAMED = {"claude": "claude-code", "claude-cli": "claude-code", "copilot": "copilot-cli", "codex-cli": "codex"}
 """Kinds as other tools call them."""
-_LLMS = frozenset({"azure", "anthropic", "gemini", "openai", "openrouter"})
 _OWN = frozenset({"name", "kind", "provider", "placement", "timeout_seconds", "timeout_s"})
-_IGNORED = frozenset({"judge_target", "grader_target", "provider_batching", "workers", "$schema"})
-"""Of other tools: which model grades, batches and workers are said elsewhere here; refusing them would help nobody."""
+_IGNORED = frozenset(
+    {"judge_target", "grader_target", "provider_batching", "workers", "log_dir", "log_format", "verbose",
+     "keep_temp_files", "max_retries"}
+)  # fmt: skip
+"""Of other tools: graders, batches, workers, logs and retries are said elsewhere here; to refuse them helps nobody."""
 _REMOVED = {
     "workspace_template": "write workspace: {template: ...} in the suite",
     "workspaceTemplate": "write workspace: {template: ...} in the suite",
@@ -44,8 +46,8 @@ def find_targets(start: Path) -> Path | None:
 def load_targets(start: Path, *, environ: Mapping[str, str] | None = None) -> dict[str, TargetSpec]:
     """The targets that suites in the folder ``start`` can name; empty where there is no file.
 
-    What a kind's own fields are is checked when a target is used, so that nobody needs the keys of targets that never
-    run. Raises SuiteInvalid.
+    Its kind, and that kind's own fields, are checked when a target is used: nobody needs the keys of targets that never
+    run, or has to take those out that only another tool knows. Raises SuiteInvalid.
     """
     path = find_targets(start)
     if path is None:
@@ -113,13 +115,7 @@ class _Reader:
         if not isinstance(kind, str):
             self.problems.add(place, f"the kind of the target {name!r} is not text")
             return ""
-        kind = _RENAMED.get(kind, kind)
-        if kind in _LLMS:
-            hint = "write kind: llm, with base_url, model and the name of the variable that holds the key"
-            self.problems.add(place, f"the target {name!r}: the kind {kind!r} is not known", hint)
-        elif kind not in KINDS:
-            self.problems.add(place, f"the target {name!r}: the kind {kind!r} is not known", nearest(kind, KINDS))
-        return kind
+        return _RENAMED.get(kind, kind)
 
     def placement(self, at: int, name: str, written: Any) -> Placement:
         if written is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_a_task_runs_and_its_reward_is_the_verdict(task: Task) -> None:
     assert outcomes == {"good": "pass", "sweet": "pass", "bad": "fail", "cheat": "fail"}, report
 
 
-def trials(report: object) -> list[dict[str, dict[str, str]]]:
+def trials(report: object) -> list[dict[str, Any]]:
     """Every mapping in it that is the result of a trial."""
     if isinstance(report, list):
         return [found for each in report for found in trials(each)]

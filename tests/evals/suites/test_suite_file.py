@@ -92,6 +92,7 @@ def test_everything_that_a_suite_says_arrives(suites: Suites) -> None:
 def test_the_smallest_suite_is_named_like_its_file(suites: Suites) -> None:
     suite = suites.load(TEST, name="checkout.eval.yaml")
     assert (suite.name, suite.execution.trials, suite.execution.threshold) == ("checkout", 1, 0.8)
+    assert suites.load(TEST, name="deep/PAY.EVAL.yaml").name == "PAY"
     assert Path(suite.file).is_absolute()
 
 
@@ -212,6 +213,14 @@ def test_members_of_a_composite_are_graders_of_their_own(suites: Suites) -> None
     assert names(grader.config["graders"]) == [("is-json", "is-json"), ("is-json-2", "is-json")]
 
 
+@pytest.mark.parametrize("aggregator", ["{type: code_judge, path: x.js}", "{type: llm-judge, prompt: x}", "median"])
+def test_members_are_put_together_by_arithmetic_alone(suites: Suites, aggregator: str) -> None:
+    composite = f"{{type: composite, assert: [{{type: is-json}}], aggregator: {aggregator}}}"
+    error = suites.refused(f"tests: [{{id: a, input: x, assert: [{composite}]}}]\n")
+    assert "tests[0].assert[0].aggregator" in error.message
+    assert error.hint.startswith(("members are put together by arithmetic", "did you mean"))
+
+
 def test_texts_among_graders_are_rubrics_of_one_model_call(suites: Suites) -> None:
     text = "tests: [{id: a, input: x, assert: [polite, {type: is-json}, short]}]\n"
     first, second = suites.load(text).tests[0].graders
@@ -284,6 +293,15 @@ def test_paths_in_a_file_of_tests_are_relative_to_it(suites: Suites) -> None:
     assert [part.text for part in message.parts] == ["content", "read"]
 
 
+def test_pieces_of_an_expected_output_are_one_text(suites: Suites) -> None:
+    suites.write("a.md", "from a file")
+    pieces = "[{{role: assistant, content: [{{type: file, value: {name}}}]}}]"
+    text = f"tests: [{{{{id: a, input: x, expected_output: {pieces}}}}}]\n"
+    expected = suites.load(text.format(name="a.md")).tests[0].expected_output
+    assert expected == [{"role": "assistant", "content": "from a file"}]
+    assert "the file 'b.md' does not exist" in suites.refused(text.format(name="b.md")).message
+
+
 @pytest.mark.parametrize("tests", ["./none.yaml", "[file://none/*.yaml]", "./readme.md"])
 def test_a_file_of_tests_that_is_not_there_is_an_error(suites: Suites, tests: str) -> None:
     suites.write("readme.md", "")
@@ -337,12 +355,12 @@ def test_an_unset_variable_is_a_warning(suites: Suites) -> None:
 
 
 def test_a_folder_gives_the_suites_in_it_and_nothing_else(suites: Suites) -> None:
-    for name in ("b/x.eval.yaml", "a.yaml", ".hidden/h.eval.yaml", "node_modules/n.eval.yaml"):
+    for name in ("b/x.EVAL.yaml", "a.yaml", ".hidden/h.eval.yaml", "node_modules/n.eval.yaml"):
         suites.write(name, TEST)
     suites.write("config.yaml", "a: 1\n")
     suites.write("cases.yaml", "- {id: a}\n")
     found = load_suites([suites.folder, suites.folder / "a.yaml"])
-    assert [Path(suite.file).name for suite in found] == ["a.yaml", "x.eval.yaml"]
+    assert [Path(suite.file).name for suite in found] == ["a.yaml", "x.EVAL.yaml"]
 
 
 def test_a_broken_suite_in_a_folder_is_not_overlooked(suites: Suites) -> None:
