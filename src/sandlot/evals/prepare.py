@@ -130,6 +130,9 @@ class Preparation:
                 self._before_each(stack, place, context)
                 yield place
             finally:
+                if self._hooks.get(HookName.AFTER_EACH) is not None:
+                    with contextlib.suppress(SandlotError):  # nothing of the target may look at the hook's folder
+                        place.workspace.stop()
                 self._hooks.after(HookName.AFTER_EACH, context, place.workspace, place.hook_output, place.warnings)
 
     # -- what trials start from -------------------------------------------------------------------------------------
