@@ -11,8 +11,10 @@ from sandlot.evals import pool, verify
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.pool import KIND
 from sandlot.evals.prepare import Preparation
+from sandlot.runtimes.base import StorageKind
 from sandlot.sdk import Sandlot, Workspace
 from tests.evals.places import CASE, git, hook, hooks, nth, repo, repository
+from tests.workspaces.conftest import use_storage
 
 MESS = r"""
 set -e
@@ -57,10 +59,18 @@ def plan(tmp_path: Path, mode: WorkspaceMode) -> WorkspacePlan:
     )
 
 
-@pytest.mark.parametrize("mode", [WorkspaceMode.POOLED, WorkspaceMode.TEMP])
+@pytest.mark.parametrize(
+    ("mode", "storage"),
+    [
+        (WorkspaceMode.POOLED, StorageKind.OVERLAY),
+        (WorkspaceMode.TEMP, StorageKind.OVERLAY),
+        (WorkspaceMode.POOLED, StorageKind.COPY),
+    ],
+)
 def test_the_next_trial_and_the_next_run_see_nothing_of_a_trial_that_leaves_traces_everywhere(
-    sandlot: Sandlot, tmp_path: Path, mode: WorkspaceMode
+    sandlot: Sandlot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: WorkspaceMode, storage: str
 ) -> None:
+    use_storage(monkeypatch, storage)
     wanted = plan(tmp_path, mode)
     seen, seals = [], []
     for run in ("run-1", "run-2"):
