@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sandlot.errors import FileRefused, PathNotFound
+from sandlot.errors import CommandInterrupted, FileRefused, PathNotFound
 from sandlot.evals.cases import GraderSpec
 from sandlot.evals.fields import Fields
 from sandlot.evals.graders.hidden import STEERING, HiddenFiles, grading_place
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "How", "Tests", "read_how", "read_timeout", "run_graded"]
 
+T = TypeVar("T")
 DEFAULT_S = 600.0
 ANYWHERE = "{REPORT}"
 SHOWN = 20
@@ -75,6 +76,25 @@ def run_graded(how: How, subject: Subject, workspace: Workspace, command: tuple[
     return ran
 
 
+BROKEN = Finding(
+    0.0, misses=("code that leaves its workspace alive",), reasoning="what was graded ended its workspace, twice"
+)
+
+
+def survived(run: Callable[[], T]) -> T | None:
+    """What ``run`` found, or None when its workspace ended under it both times.
+
+    Once may be the machine's fault. Code that kills everything around it must not turn its failures into errors, which
+    nobody counts against it.
+    """
+    for _ in range(2):
+        try:
+            return run()
+        except CommandInterrupted:
+            continue
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Command(Grader):
     """Passes when the command exits with 0, or ``exit_code``. Running out of time is a failure: code may hang."""
@@ -87,12 +107,17 @@ class Command(Grader):
         return cls(read_how(spec, fields, ()), fields.count("exit_code", most=255) or 0)
 
     def find(self, subject: Subject) -> Finding:
-        with grading_place(subject, self.how.hidden) as workspace:
-            ran = run_graded(self.how, subject, workspace, self.how.command)
+        ran = survived(lambda: self._run(subject))
+        if ran is None:
+            return BROKEN
         shown = " ".join(self.how.command[2:] if self.how.command[:2] == ("/bin/sh", "-c") else self.how.command)[:200]
         passed = ran.exit_status == self.exit_code and not ran.timed_out and not ran.limit
         found = Finding.of(passed, shown, exit_code=ran.exit_status, output=ran.log[-4000:])
         return Finding(found.score, found.hits, found.misses, "" if passed else ran.failure, found.details)
+
+    def _run(self, subject: Subject) -> Ran:
+        with grading_place(subject, self.how.hidden) as workspace:
+            return run_graded(self.how, subject, workspace, self.how.command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +165,16 @@ class Tests(Grader):
         report = place if self.report == ANYWHERE else self.report
         command = tuple(word.replace("{REPORT}", report or place) for word in self.how.command)
         says = self.reward or report
-        with grading_place(subject, self.how.hidden) as workspace:
-            if says is not None:
-                _no_report_yet(workspace, says)
-            ran = run_graded(self.how, subject, workspace, command)
-            text = None if says is None else _read_report(workspace, says)
-        return self._judge(ran, text, self.how.hidden.left_out(subject))
+
+        def run() -> tuple[Ran, str | None]:
+            with grading_place(subject, self.how.hidden) as workspace:
+                if says is not None:
+                    _no_report_yet(workspace, says)
+                ran = run_graded(self.how, subject, workspace, command)
+                return ran, None if says is None else _read_report(workspace, says)
+
+        found = survived(run)
+        return BROKEN if found is None else self._judge(*found, self.how.hidden.left_out(subject))
 
     def _judge(self, ran: Ran, text: str | None, left_out: tuple[str, ...]) -> Finding:
         details = {"exit_code": ran.exit_status, "output": ran.log[-4000:], "not_brought_along": list(left_out[:SHOWN])}

@@ -28,7 +28,7 @@ from sandlot.evals.targets.needs import TargetNeeds
 __all__ = ["CliTarget", "fill", "script"]
 
 PLACEHOLDERS = ("PROMPT", "PROMPT_FILE", "OUTPUT_FILE", "WORKSPACE", "EVAL_ID", "ATTEMPT", "FILES", "GUIDELINES")
-_WORD = re.compile(r"\{([A-Z][A-Z_]*)\}")
+_WORD = re.compile(r"(?<!\$)\{([A-Z][A-Z_]*)\}")  # not ${HOME}: that is the shell's
 ANSWER_BYTES = 4 << 20
 """Most of an output file that is read."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from sandlot import process
+from sandlot.errors import CommandInterrupted
 
 if TYPE_CHECKING:
     import subprocess
@@ -144,6 +145,8 @@ def run_inside(
     outcome = result.command.outcome
     if outcome is None:
         return taking.ran(result.exit_status, False, 0)
+    if outcome.state == "interrupted":
+        raise CommandInterrupted("the workspace ended while the command ran")
     timed_out = outcome.state == "timed_out"
     limit = outcome.limit if outcome.state == "killed" else None
     return taking.ran(result.exit_status, timed_out, outcome.duration_ms, limit)
