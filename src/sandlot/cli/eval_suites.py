@@ -69,7 +69,7 @@ def _validate(parsed: argparse.Namespace) -> int:
         paths=tuple(os.path.abspath(path) for path in parsed.paths),
         targets=tuple(dict.fromkeys(parsed.target)),
         workspace_mode=parsed.workspace_mode,
-        workspace_path=parsed.workspace_path,
+        workspace_path=parsed.workspace_path and os.path.abspath(parsed.workspace_path),
     )
     plan = plan_run(options, load, targets_near)  # as eval run does
     check(plan.targets)

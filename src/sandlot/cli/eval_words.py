@@ -149,7 +149,8 @@ def options_of(parsed: argparse.Namespace, baseline: str | None) -> RunOptions:
         retry_errors=parsed.retry_errors,
         budgets=Budgets(parsed.budget_usd, parsed.budget_tokens, parsed.budget_minutes),
         workspace_mode=parsed.workspace_mode,
-        workspace_path=parsed.workspace_path,
+        # Absolute, so that a run can be resumed from anywhere; empty stays empty, which is refused.
+        workspace_path=parsed.workspace_path and os.path.abspath(parsed.workspace_path),
         shard=None if parsed.shard is None else Shard.parse(parsed.shard),
         min_pass_rate=parsed.min_pass_rate,
         baseline=baseline,

@@ -13,13 +13,14 @@ from pydantic_core import ErrorDetails
 from sandlot.evals.cases import Place
 from sandlot.evals.problems import Problems, nearest
 from sandlot.evals.spec_graders import GRADERS, REFUSED_TYPES
-from sandlot.evals.strict import NAMES, Strict
+from sandlot.evals.strict import LIST, MAPPING, NAMES, TEXT, Strict
 from sandlot.evals.yaml_source import Document, Keys
 
 __all__ = ["check", "words"]
 
 Model = TypeVar("Model", bound=Strict)
 ROUNDS = 25
+_KINDS = {TEXT: "text", LIST: "a list", MAPPING: "a mapping"}
 _OTHER_NAMES = {
     "assert": ("assertions", "evaluators", "graders", "members"),
     "command": ("script",),
@@ -85,24 +86,24 @@ def _at(value: Any, keys: Sequence[str | int]) -> Any:
     return value
 
 
-def _walk(value: Any, location: Sequence[str | int]) -> tuple[Keys, Any, str | int | None]:
-    """(the keys of the document a location of pydantic's stands for, what is there, the name that is missing there)."""
+def _walk(value: Any, location: Sequence[str | int]) -> tuple[Keys, Any]:
+    """(the keys of the document that a location of pydantic's stands for, what is there).
+
+    Its locations also name members of unions, and fields that are missing; the document has neither.
+    """
     keys: Keys = ()
-    missing: str | int | None = None
     for step in location:
-        missing = None
         if isinstance(value, dict):
             names = (step, *_OTHER_NAMES.get(str(step), ()))
             name = next((each for each in names if each in value), None)
             if name is None:
-                missing = step
                 continue
         elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             name = step
         else:
             continue
         value, keys = value[name], (*keys, name)
-    return keys, value, missing
+    return keys, value
 
 
 def _path(keys: Sequence[str | int]) -> str:
@@ -113,12 +114,12 @@ def _path(keys: Sequence[str | int]) -> str:
 
 
 def _report_names(document: Document, base: Keys, value: Any, error: ErrorDetails, problems: Problems) -> None:
-    keys, mapping, _ = _walk(value, error["loc"])
+    keys, mapping = _walk(value, error["loc"])
     context = error["ctx"]
     model: type[Strict] = context["model"]
     for name, kind in context["wrong"]:
         place = document.place(*base, *keys, name)
-        shown = _path([*_named(base), *keys, name])
+        shown = _path([*base, *keys, name])
         if kind == "removed":
             problems.add(place, f"{shown} is not a field", model.REMOVED[name])
         elif kind == "twice":
@@ -128,14 +129,10 @@ def _report_names(document: Document, base: Keys, value: Any, error: ErrorDetail
         mapping.pop(name, None)
 
 
-def _named(keys: Keys) -> Keys:
-    return keys
-
-
 def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetails], problems: Problems) -> None:
     expected: dict[Keys, list[str]] = {}
     for error in errors:
-        keys, found, missing = _walk(value, error["loc"])
+        keys, found = _walk(value, error["loc"])
         place, shown = document.place(*base, *keys), _path([*base, *keys])
         kind, context = error["type"], error.get("ctx", {})
         if kind == "missing":
@@ -150,7 +147,6 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
             expected.setdefault(keys, []).append(_EXPECTED[kind])
         else:
             problems.add(place, f"{shown or 'this'}: {_sentence(error)}" + _not(found))
-        _ = missing
     for keys, kinds in expected.items():
         found = _at(value, keys)
         place, shown = document.place(*base, *keys), _path([*base, *keys]) or "the file"
@@ -160,25 +156,27 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
 
 
 def _report_kind(place: Place, shown: str, found: Any, context: dict[str, Any], problems: Problems) -> None:
-    """A union did not know which member was meant."""
-    if "GraderModel" not in context.get("expected_tags", "#CodeGraderModel"):
-        kinds = [name for tag, name in (("#text", "text"), ("#list", "a list"), ("#mapping", "a mapping"))
-                 if tag in context["expected_tags"]]  # fmt: skip
-        if kinds:
-            problems.add(place, f"{shown}: {_shown(found)} is not {words(kinds)}")
-            return
-        problems.add(place, f"{shown}.type: {context['tag']!r} is not one of {context['expected_tags']}")
-        return
-    if isinstance(found, dict) and isinstance(found.get("type"), str):
-        name = found["type"]
+    """A union did not know which of its members was meant."""
+    tags = context.get("expected_tags", "")
+    kinds = [kind for tag, kind in _KINDS.items() if tag in tags]
+    if "GraderModel" in tags and isinstance(context["tag"], str) and not isinstance(found, (str, list)):
+        name = context["tag"]
         if name in REFUSED_TYPES:
             problems.add(place, f"{shown}: {name!r} is not run", REFUSED_TYPES[name])
         else:
             problems.add(place, f"{shown}: there is no grader of type {name!r}", nearest(name, GRADERS))
+    elif kinds:
+        problems.add(place, f"{shown}: {_shown(found)} is not {words(kinds)}")
+    elif tags:
+        problems.add(
+            place, f"{shown}.type: {context['tag']!r} is not one of {words(tags.replace(chr(39), '').split(', '))}"
+        )
     elif isinstance(found, dict):
-        problems.add(place, f"{shown}.type is missing", "")
+        problems.add(place, f"{shown}.type is missing")
+    elif isinstance(found, (bool, int, float)):
+        problems.add(place, f"{shown}: {_shown(found)} is not text", f'write it in quotes: "{_shown(found)}"')
     else:
-        problems.add(place, f"{shown}: {_shown(found)} is not text, a list or a mapping that fits here")
+        problems.add(place, f"{shown}: {_shown(found)} does not fit here")
 
 
 def _near(found: Any, choices: list[str]) -> str:

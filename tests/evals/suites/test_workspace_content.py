@@ -90,6 +90,8 @@ def test_the_mode_changes_nothing_about_hooks(suites: Suites, mode: str) -> None
         ("{before_all: {command: [x], timeout_ms: true}}", "before_all.timeout_ms: true is not"),
         ("{before_all: {command: [x], reset: hard}}", "'hard' is not one of none, fast or strict"),
         ("{before_all: {command: [x], cwd: none}}", "the folder 'none' of this hook does not exist"),
+        ("{before_all: {command: [x], cwd: ..}}", "the folder '..' of this hook is not below"),
+        ("{before_all: {command: [x], cwd: /workspace/x, placement: host}}", "does not exist"),
         ("{before_all: {command: [x], placement: hots}}", "'hots' is not one of workspace or host"),
         ("{before_al: {command: [x]}}", "unknown field workspace.hooks.before_al"),
         ("{on_reuse: {command: [x]}}", "on_reuse is not a field"),
@@ -98,6 +100,11 @@ def test_the_mode_changes_nothing_about_hooks(suites: Suites, mode: str) -> None
 )
 def test_a_hook_that_is_wrong_is_an_error_and_never_left_out(suites: Suites, written: str, message: str) -> None:
     assert message in suites.refused(f"workspace: {{hooks: {written}}}\n{TEST}").message
+
+
+@pytest.mark.parametrize("written", ["cwd: /workspace/repo", "cwd: .", "cwd: .., placement: host"])
+def test_a_hook_works_where_it_can_see_something(suites: Suites, written: str) -> None:
+    suites.load(f"workspace: {{hooks: {{before_all: {{command: [x], {written}}}}}}}\n{TEST}")
 
 
 # -- repositories ---------------------------------------------------------------------------------------------------
