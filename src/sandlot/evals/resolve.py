@@ -22,6 +22,7 @@ __all__ = ["DEFAULT", "Layer", "WorkspaceOptions", "resolve"]
 
 DEFAULT = "default"
 BEFORE_S, AFTER_S = 60.0, 30.0
+INSIDE = "/workspace"
 """How long a hook may take when nobody says."""
 _MODE_OPTION, _PATH_OPTION = "--workspace-mode", "--workspace-path"
 
@@ -166,6 +167,7 @@ def _hook(name: HookName, stated: Sequence[tuple[Layer, HookModel]], problems: P
     command: tuple[str, ...] = ()
     layer = stated[-1][0]
     place, folder, cwd = layer.place("hooks", name.value), layer.document.folder, None
+    written, cwd_place = "", place
     timeout_s = BEFORE_S if name.value.startswith("before") else AFTER_S
     reset, placement = ResetKind.NONE, Placement.WORKSPACE
     for layer, hook in stated:
@@ -173,21 +175,32 @@ def _hook(name: HookName, stated: Sequence[tuple[Layer, HookModel]], problems: P
             command = _argv(hook.command)
             folder, place = layer.document.folder, layer.place("hooks", name.value)
         if hook.cwd is not None:
-            cwd = layer.absolute(hook.cwd)
-            if not os.path.isdir(cwd):
-                where = layer.place("hooks", name.value, "cwd")
-                problems.add(where, f"the folder {hook.cwd!r} of this hook does not exist", f"looked at {cwd}")
+            cwd, written, cwd_place = layer.absolute(hook.cwd), hook.cwd, layer.place("hooks", name.value, "cwd")
         if hook.timeout_ms is not None:
             timeout_s = hook.timeout_ms / 1000
         if hook.reset is not None:
             reset = ResetKind(hook.reset)
         if hook.placement is not None:
             placement = Placement(hook.placement)
+    if cwd is not None and (wrong := _wrong_cwd(cwd, folder, placement)):
+        problems.add(cwd_place, f"the folder {written!r} of this hook {wrong[0]}", wrong[1])
     if not command and all(hook.reset is None for _, hook in stated):
         problems.add(place, f"workspace.hooks.{name} has no command", "write command, or leave the hook out")
     if command and not command[0]:
         problems.add(place, f"the command of workspace.hooks.{name} begins with an empty word")
     return Hook(name, command, timeout_s, folder, cwd or folder, place, reset, placement)
+
+
+def _wrong_cwd(cwd: str, folder: str, placement: Placement) -> tuple[str, str] | None:
+    """Why a hook could not work there, and the way out; None: it can."""
+    inside = placement is Placement.WORKSPACE
+    if inside and (cwd == INSIDE or cwd.startswith(INSIDE + "/")):
+        return None
+    if not os.path.isdir(cwd):
+        return "does not exist", f"looked at {cwd}"
+    if inside and os.path.relpath(cwd, folder).split(os.sep)[0] == os.pardir:
+        return f"is not below {folder}", "move the hook's files beside the suite, or write placement: host"
+    return None
 
 
 def _argv(written: str | list[str]) -> tuple[str, ...]:
