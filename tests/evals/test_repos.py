@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sandlot.errors import GitFailed, UnsafePath
-from sandlot.evals.cases import Clone, History
+from sandlot.evals.cases import Clone, History, WorkspaceMode, WorkspacePlan
 from sandlot.evals.gitclient import cancelled_by
 from sandlot.evals.repos import Resolved, contained, materialise, resolve
+from sandlot.evals.staging import assemble
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from tests.evals.places import commit, git, repo, repository
 
@@ -163,3 +164,28 @@ def test_a_clone_ends_when_the_run_is_cancelled(tmp_path: Path) -> None:
 def test_credentials_of_a_url_are_not_shown() -> None:
     place = replace(repo(Path("/")), url="https://user:secret@example.invalid/x.git?token=secret", local=False)
     assert "secret" not in str(Resolved(place, "f" * 40, None).facts())
+
+
+def test_neither_a_source_nor_its_url_can_have_a_program_run(tmp_path: Path) -> None:
+    source, witness = tmp_path / "source", tmp_path / "ran"
+    repository(source)
+    for name in ("uploadpack.packObjectsHook", "core.sshCommand", "core.alternateRefsCommand", "core.pager"):
+        git(source, "config", name, f"touch {witness}")
+    materialise(resolve(repo(source, ref="main~1")), tmp_path / "made")
+    place = repo(source)
+    for url in (f"ext::sh -c touch% {witness}", f"-oProxyCommand=touch {witness}", f"--upload-pack=touch {witness}"):
+        with pytest.raises(GitFailed, match="not allowed|blocked"):
+            resolve(replace(place, url=url, local=False))
+    assert not witness.exists()
+
+
+def test_a_repo_is_not_cloned_through_a_link_of_another_one(tmp_path: Path) -> None:
+    source, staging = tmp_path / "source", tmp_path / "staging"
+    repository(source)
+    (source / "link").symlink_to(tmp_path)
+    commit(source, "more.py", "")
+    staging.mkdir()
+    plan = WorkspacePlan(WorkspaceMode.TEMP, repos=(repo(source, "a"), repo(source, "a/link/out")))
+    with pytest.raises(UnsafePath, match="leads through a link"):
+        assemble(plan, [resolve(each) for each in plan.repos], staging)
+    assert not (tmp_path / "out").exists()
