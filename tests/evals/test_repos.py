@@ -174,7 +174,7 @@ def test_neither_a_source_nor_its_url_can_have_a_program_run(tmp_path: Path) -> 
     materialise(resolve(repo(source, ref="main~1")), tmp_path / "made")
     place = repo(source)
     for url in (f"ext::sh -c touch% {witness}", f"-oProxyCommand=touch {witness}", f"--upload-pack=touch {witness}"):
-        with pytest.raises(GitFailed, match="not allowed|blocked"):
+        with pytest.raises(GitFailed, match=r"not allowed|blocked"):
             resolve(replace(place, url=url, local=False))
     assert not witness.exists()
 
