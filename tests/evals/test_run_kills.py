@@ -97,6 +97,19 @@ def test_sigterm_is_as_good_as_ctrl_c(state_dir: Path, cli: Cli, tmp_path: Path)
     assert not processes_with(marker(home))
 
 
+def test_a_budget_of_time_ends_the_agents_in_flight(state_dir: Path, cli: Cli, tmp_path: Path) -> None:
+    home = project(tmp_path / "project")
+    with started(state_dir, home, "run", "evals/", "--target", "slow", "--budget-minutes", "0.05") as process:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 4, err
+    assert b"0.05 minutes, is up" in out
+    assert not processes_with(marker(home))
+    (run,) = runs(home)
+    assert results(run) == {}
+    left = json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]
+    assert [each["labels"]["sandlot.eval.kind"] for each in left] == ["pool"]
+
+
 def test_a_run_that_is_being_run_is_not_run_twice(state_dir: Path, cli: Cli, tmp_path: Path) -> None:
     home = project(tmp_path / "project")
     with started(state_dir, home, "run", "evals/", "--target", "slow") as process:

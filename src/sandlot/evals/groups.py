@@ -10,7 +10,7 @@ from sandlot.errors import HookFailed, SandlotError
 from sandlot.evals.cases import TargetSpec, WorkspaceMode, WorkspacePlan
 from sandlot.evals.machinery import Machinery, Prepared
 from sandlot.evals.outcomes import Stage
-from sandlot.workspaces.cancellation import Cancellation
+from sandlot.workspaces.cancellation import Cancellation, Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,4 +89,6 @@ class Group:
                 manager.__exit__(None, None, None)
             except SandlotError as error:
                 self.warnings = (*self.warnings, error.message)
+            except Cancelled:
+                self.warnings = (*self.warnings, "after_all was cut short")
             self.warnings = (*self.warnings, *prepared.warnings)

@@ -101,10 +101,12 @@ class Scheduler:
             raise
         finally:
             self._tell()
-        for group in self.groups:
-            group.close()
-        if self._broken is not None:
-            raise self._broken
+        try:
+            for group in self.groups:
+                group.close()
+        finally:
+            if self._broken is not None:
+                raise self._broken
         return self._ending or Ending.COMPLETE
 
     @property
