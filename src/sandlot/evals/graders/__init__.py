@@ -59,7 +59,9 @@ def grade(spec: GraderSpec, subject: Subject) -> Verdict:
         found = grader.find(subject)
     except NothingToJudge as nothing:
         return _verdict(spec, 0.0, False, reasoning=str(nothing), skipped=True)
-    except (GraderFailed, SandlotError, OSError) as error:
+    except SandlotError as error:
+        return _verdict(spec, 0.0, False, error=error.message + (f" ({error.hint})" if error.hint else ""))
+    except (GraderFailed, OSError) as error:
         return _verdict(spec, 0.0, False, error=str(error) or type(error).__name__)
     score = min(1.0, max(0.0, found.score))
     hits, misses = found.hits, found.misses
