@@ -217,3 +217,15 @@ def test_a_target_out_of_time_is_a_timeout_and_its_tree_is_dead(cli: Cli, home: 
     assert [each["outcome"] for each in report["trials"]] == ["timeout"]
     assert done.returncode == 1
     assert not processes_with(marker(home))
+
+
+def test_a_run_in_a_static_workspace_is_refused_for_targets_could_write_its_results(cli: Cli, home: Path) -> None:
+    done = cli("eval", "run", "evals/", "--workspace-path", ".", cwd=home)
+    assert done.returncode == 2
+    assert b"lies in the static workspace" in done.stderr
+    assert b"--output" in done.stderr
+    assert not runs(home)
+    words = ("--workspace-path", ".", "--output", "../elsewhere", "--target", "command", "--trials", "2")
+    assert cli("eval", "run", "evals/", *words, "--min-pass-rate", "1", cwd=home).returncode == 0
+    assert len(outcomes(home.parent / "elsewhere")) == 6
+    assert (home / "made").read_text() == "1\n" * 6

@@ -30,7 +30,7 @@ from sandlot.evals.selection import Job, select, workers_of
 from sandlot.evals.trial import Finished
 from sandlot.evals.trial_records import plain
 
-__all__ = ["Load", "RunPlan", "Session", "Targets", "begin", "plan_run", "planned", "resumed"]
+__all__ = ["Load", "RunPlan", "Session", "Targets", "begin", "check_apart", "plan_run", "planned", "resumed"]
 
 Load = Callable[[RunOptions], Sequence[Suite]]
 """Suites with their workspace plans resolved."""
@@ -137,7 +137,9 @@ class Session:
         finally:
             if ending is Ending.INTERRUPTED:
                 self.machinery.sweep()
-            session.finish({"ended": now(), "ending": ending, "reason": self.reason, "warnings": self.warnings})
+            levels = sorted({result.isolation for result in self.results.values() if result.isolation})
+            facts = {"ended": now(), "ending": ending, "reason": self.reason, "isolation": levels}
+            session.finish({**facts, "warnings": self.warnings})
         return ending
 
     def _passes(self) -> Ending:
@@ -199,6 +201,20 @@ class Session:
         return found
 
 
+def check_apart(plan: RunPlan, root: Path) -> None:
+    """Raises UsageError when targets could write into the run's folder.
+
+    What a target does in a static workspace is brought back to the user's folder. With the run in there, a target could
+    write the results of the trials that are still to come.
+    """
+    place = root.resolve()
+    for path in {job.test.workspace.path for job in plan.jobs if job.test.workspace.path}:
+        static = Path(path).resolve()
+        if place.is_relative_to(static):
+            hint = f"name a folder outside of {static}: --output DIR"
+            raise UsageError(f"the run's folder {place} lies in the static workspace {static}", hint=hint)
+
+
 def resumed(folder: RunFolder, changes: Callable[[RunOptions], RunOptions], load: Load, targets: Targets) -> RunPlan:
     """The plan of a run that exists, made anew and held against its manifest.
 
@@ -215,9 +231,14 @@ def resumed(folder: RunFolder, changes: Callable[[RunOptions], RunOptions], load
         if today[key] != digest:
             raise UsageError(f"{key} has changed since the run began: the test, its graders or its target", hint=hint)
     jobs = tuple(job for job in plan.jobs if job.trial.key in begun)
+    check_apart(plan, folder.root)
     return RunPlan(changes(manifest.options), plan.suites, jobs, workers_of(plan.suites, changes(manifest.options)))
 
 
 def begin(plan: RunPlan, root: Path, run_id: str) -> RunFolder:
-    """The folder of a new run: its manifest is on disk before anything runs. Raises TargetExists, StateUnwritable."""
+    """The folder of a new run: its manifest is on disk before anything runs.
+
+    Raises UsageError, TargetExists, StateUnwritable.
+    """
+    check_apart(plan, root)
     return RunFolder.create(root, plan.manifest(run_id))
