@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 
 from sandlot.errors import UsageError
@@ -11,10 +13,21 @@ from sandlot.evals.problems import Problems
 
 __all__ = ["check_graders"]
 
+_FILE = re.compile(r"\S+\.(md|txt|prompt|j2)")
+"""A prompt that is the name of a file, and no sentence."""
+
 
 def check_graders(graders: Iterable[GraderSpec], problems: Problems) -> None:
     """Mistakes go to ``problems``; nothing is run, no key is read."""
     for each in graders:
+        prompt = each.config.get("prompt")
+        if (
+            isinstance(prompt, str)
+            and _FILE.fullmatch(prompt)
+            and not os.path.isfile(os.path.join(each.folder, prompt))
+        ):
+            # Or the model would be asked to judge by the name of a file.
+            problems.add(each.place, f"the prompt {prompt!r} does not exist", f"looked in {each.folder}")
         try:
             check_grader(each)
         except UsageError as error:

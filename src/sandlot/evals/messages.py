@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,10 @@ class _Reader:
 def _find(folder: Path, name: str) -> Path | None:
     """Beside the suite, or in a folder above it, up to the root of its repository, as existing suites expect."""
     relative = name.lstrip("/")
-    if name.startswith("/") and Path(name).is_file():
+    if name.startswith("/") and os.path.isfile(name):
         return Path(name)
     for above in [folder, *folder.parents][:MOST_PARENTS]:
-        if (above / relative).is_file():
+        if os.path.isfile(above / relative):  # false, too, for what can be no name of a file
             return above / relative
         if (above / ".git").exists():
             break

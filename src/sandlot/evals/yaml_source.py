@@ -202,8 +202,17 @@ def _parsed(text: str, place: Place, line_offset: int = 0) -> Any:
     def refuse_constant(word: str) -> Any:
         raise SuiteInvalid(f"{place}: {word} is no JSON")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+            raise SuiteInvalid(f"{place}: {twice!r} is written twice", hint="leave one of them out")
+        return made
+
+    if "\\u0000" in text:
+        raise SuiteInvalid(f"{place}: a NUL character is in a text")
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         where = Place(place.file, error.lineno + line_offset, error.colno)
         raise SuiteInvalid(f"{where}: no valid JSON: {error.msg.lower()}") from error

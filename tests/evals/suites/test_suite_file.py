@@ -221,6 +221,13 @@ def test_members_are_put_together_by_arithmetic_alone(suites: Suites, aggregator
     assert "members are put together by arithmetic" in "\n".join((error.hint, *error.details))
 
 
+def test_a_prompt_that_names_a_file_needs_the_file(suites: Suites) -> None:
+    text = "tests: [{id: a, input: x, assert: [{type: llm-grader, prompt: prompts/judge.md}]}]\n"
+    assert "the prompt 'prompts/judge.md' does not exist" in suites.refused(text).message
+    suites.write("prompts/judge.md", "Is it good?")
+    assert suites.load(text).tests[0].graders[0].type == "llm-grader"
+
+
 def test_texts_among_graders_are_rubrics_of_one_model_call(suites: Suites) -> None:
     text = "tests: [{id: a, input: x, assert: [polite, {type: is-json}, short]}]\n"
     first, second = suites.load(text).tests[0].graders
@@ -334,6 +341,11 @@ def test_a_file_part_is_looked_for_upward_as_far_as_the_repository(suites: Suite
         assert suites.load(text.format(name=name), name="project/evals/s.eval.yaml").tests[0].prompt == "found"
     error = suites.refused(text.format(name="outside.txt"), name="project/evals/s.eval.yaml")
     assert "the file 'outside.txt' does not exist" in error.message
+
+
+def test_what_can_be_no_name_of_a_file_is_none(suites: Suites) -> None:
+    error = suites.refused(f"tests: [{{id: a, criteria: x, input_files: [{'x' * 300}], input: y}}]\n")
+    assert "does not exist" in error.message
 
 
 def test_variables_of_the_environment_are_filled_in_everywhere(suites: Suites) -> None:

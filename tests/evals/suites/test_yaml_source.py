@@ -80,6 +80,12 @@ def test_json_lines_say_which_line_is_wrong(tmp_path: Path) -> None:
     path.write_text('{"id": "a"}\n\n{"id": }\n')
     with pytest.raises(SuiteInvalid, match=r"x\.jsonl:3:8: no valid JSON"):
         list(read_json_lines(path, {}))
+    path.write_text('{"id": "a", "id": "b"}\n')
+    with pytest.raises(SuiteInvalid, match="'id' is written twice"):
+        list(read_json_lines(path, {}))
+    path.write_text('{"id": "\\u0000"}\n')
+    with pytest.raises(SuiteInvalid, match="a NUL character"):
+        list(read_json_lines(path, {}))
     path.write_text('{"id": NaN}\n')
     with pytest.raises(SuiteInvalid, match="NaN is no JSON"):
         list(read_json_lines(path, {}))
