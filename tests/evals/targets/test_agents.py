@@ -86,7 +86,7 @@ class Seen:
 
 
 def run(sandlot: Sandlot, kind: str, path: Path, **config: Any) -> tuple[TargetAnswer, Seen]:
-    spec = target(kind, path.parent, binary=str(path), **config)
+    spec = target(kind, "/nowhere", binary=str(path), **config)
     with sandlot.create(**check_target(spec).create_words()) as workspace:
         found = run_target(spec, case(PROMPT), workspace)
         seen = Seen()
@@ -168,7 +168,7 @@ def test_a_fresh_home_has_what_an_agent_needs_and_keeps_what_is_there(sandlot: S
     path = install(programs, "gemini-cli", "cat ~/.gemini/settings.json >&2; exit 1")
     found, _ = run(sandlot, "gemini-cli", path)
     assert "gemini-api-key" in found.log
-    spec = target("gemini-cli", programs, binary=str(path))
+    spec = target("gemini-cli", "/nowhere", binary=str(path))
     with sandlot.create(**check_target(spec).create_words()) as workspace:
         workspace.files.write("/home/agent/.gemini/settings.json", "of a hook")
         assert "of a hook" in run_target(spec, case(), workspace).log
@@ -177,7 +177,7 @@ def test_a_fresh_home_has_what_an_agent_needs_and_keeps_what_is_there(sandlot: S
 def test_keys_come_as_secrets_bound_to_hosts(sandlot: Sandlot, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-real-value-of-the-operator")
     path = install(programs, "claude-code")
-    needs = check_target(target("claude-code", programs, binary=str(path)))
+    needs = check_target(target("claude-code", "/nowhere", binary=str(path)))
     assert needs.secrets["ANTHROPIC_API_KEY"].hosts == ("api.anthropic.com",)
     assert needs.allow == ("api.anthropic.com",)
     _, seen = run(sandlot, "claude-code", path)
@@ -190,6 +190,17 @@ def test_without_its_program_nothing_is_tried(programs: Path) -> None:
         check_target(target("codex", programs, binary="./none"))
 
 
+def test_no_folder_is_shown_that_holds_the_targets_file(programs: Path) -> None:
+    path = install(programs, "codex")
+    for folder in (programs, programs / "deeper"):
+        with pytest.raises(UsageError, match="holds this targets file"):
+            check_target(target("codex", folder, binary=str(path)))
+    with pytest.raises(UsageError, match="holds this targets file"):
+        check_target(target("cli", programs / ".sandlot", command="x", toolchains=[".."]))
+    with pytest.raises(UsageError, match="cannot be shown"):
+        check_target(target("cli", programs, command="x", toolchains=["/var/tmp/agents"]))
+
+
 def test_only_the_folder_of_the_program_is_shown(programs: Path) -> None:
     package = programs / "home" / "node_modules" / "@x" / "agent" / "bin" / "agent.js"
     package.parent.mkdir(parents=True)
@@ -198,7 +209,7 @@ def test_only_the_folder_of_the_program_is_shown(programs: Path) -> None:
     link = programs / "home" / "node_modules" / ".bin" / "codex"
     link.parent.mkdir()
     link.symlink_to("../@x/agent/bin/agent.js")
-    needs = check_target(target("codex", programs, binary=str(link)))
+    needs = check_target(target("codex", "/nowhere", binary=str(link)))
     assert needs.toolchains[0] == str(programs / "home" / "node_modules")
     assert check_target(target("codex", binary="/usr/bin/env")).toolchains == ()
 

@@ -96,6 +96,8 @@ def read_surroundings(spec: TargetSpec, fields: Fields, defaults: TargetNeeds = 
     )
     cwd = fields.text("cwd", "")
     host = spec.placement is Placement.HOST
+    for each in () if host else needs.toolchains:
+        _check_shown(spec, fields, each)
     if cwd and not host and (os.path.isabs(cwd) or ".." in cwd.split("/")):
         raise fields.wrong("'cwd' must be a folder below the workspace", "or write placement: host")
     return Surroundings(
@@ -104,6 +106,15 @@ def read_surroundings(spec: TargetSpec, fields: Fields, defaults: TargetNeeds = 
         host_cwd=os.path.join(spec.folder, cwd),
         inside_cwd=os.path.join("/workspace", cwd).rstrip("/"),
     )
+
+
+def _check_shown(spec: TargetSpec, fields: Fields, folder: str) -> None:
+    """Raises UsageError for a folder that cannot be shown, or that would show what a target must not see."""
+    if folder.startswith(("/var/tmp/", "/var/run/")):  # noqa: S108  inside, both are links: nothing can be mounted there
+        raise fields.wrong(f"the folder {folder} cannot be shown at its own path inside", "move it elsewhere")
+    if f"{os.path.realpath(spec.folder)}/".startswith(f"{os.path.realpath(folder).rstrip('/')}/"):
+        # Runs, with answers and verdicts, are kept there, and suites with their hidden files lie beside it.
+        raise fields.wrong(f"the folder {folder} holds this targets file", "put the program into a folder of its own")
 
 
 def _secrets(fields: Fields) -> dict[str, Secret]:
