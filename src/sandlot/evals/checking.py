@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from sandlot.evals.cases import Place
 from sandlot.evals.problems import Problems, nearest
-from sandlot.evals.spec_graders import GRADERS, REFUSED_TYPES
+from sandlot.evals.spec_grader import REFUSED_TYPES
+from sandlot.evals.spec_graders import GRADERS
 from sandlot.evals.strict import LIST, MAPPING, NAMES, TEXT, Strict
 from sandlot.evals.yaml_source import Document, Keys
 

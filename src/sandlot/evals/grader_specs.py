@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from sandlot.evals.cases import GraderSpec
-from sandlot.evals.spec_graders import COMMON, CompositeModel, GraderModel, RubricModel
+from sandlot.evals.spec_grader import COMMON, GraderModel
+from sandlot.evals.spec_graders import CompositeModel, RubricModel
 from sandlot.evals.yaml_source import Document, Keys
 
 __all__ = ["DEFAULT_REQUIRED", "graders_of", "implicit_grader", "named", "rubric_grader"]
