@@ -14,6 +14,10 @@ Z_95 = 1.959963984540054
 """The 97.5th percentile of the standard normal distribution."""
 
 
+LARGEST_EXACT = 1000
+"""Pairs that differ; 2 to the power of more has no float."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Where a rate lies with 95 % confidence."""
@@ -70,9 +74,10 @@ def mcnemar_exact(gained: int, lost: int) -> float:
     """
     if gained < 0 or lost < 0:
         raise ValueError(f"{gained} gained, {lost} lost")
-    total = gained + lost
-    tail = sum(math.comb(total, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, float(2 * tail / (1 << total))) if total < 1000 else _by_logarithms(min(gained, lost), total)
+    total, least = gained + lost, min(gained, lost)
+    if total >= LARGEST_EXACT:
+        return _by_logarithms(least, total)
+    return min(1.0, 2 * sum(math.comb(total, count) for count in range(least + 1)) / (1 << total))
 
 
 def _by_logarithms(least: int, total: int) -> float:
