@@ -24,7 +24,10 @@ NOBODY = 65534
 LEFT = "grep -sx -e sleep -e yes -e stubborn /proc/[0-9]*/comm"
 """Prints what is there of the commands that tests start to be ended (a supervisor that just ends is none of them)."""
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and what tests start would inherit that
+# Under nohup, or in the background of a script, these are ignored, and what tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CompletedProcess = subprocess.CompletedProcess[bytes]
 Cli = Callable[..., CompletedProcess]
