@@ -59,7 +59,7 @@ def workspace(data: dict[str, Any]) -> Seen:
 
 def service(text: str) -> ServiceSeen:
     """A service as start, status and stop show it."""
-    return ServiceSeen(_fact(r"^state: (\S+)", text), text)
+    return ServiceSeen(_fact(r"^service \S+ \(command \d+\): (\w+)", text), text)
 
 
 def cursor(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,11 @@ SOURCE = Path(package.__file__).parent.parent
 NOBODY = 65534
 LEFT = "grep -sx -e sleep -e yes -e stubborn /proc/[0-9]*/comm"
 """Prints what is there of the commands that tests start to be ended (a supervisor that just ends is none of them)."""
+
+# Under nohup, or in the background of a script, these are ignored, and what tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CompletedProcess = subprocess.CompletedProcess[bytes]
 Cli = Callable[..., CompletedProcess]

@@ -7,6 +7,7 @@ ends the driver with a traceback.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,10 @@ def seed(work: Path, operation: Operation) -> Path | None:
     kind = operation["seed"]
     if kind == "empty":
         return None
-    folder = work / str(kind)
-    if not folder.exists():
+    folder = finished = work / str(kind)
+    if not finished.exists():
+        folder = work / f"{kind}-draft"  # we may be killed half-way, and the next driver must not take that for all
+        shutil.rmtree(folder, ignore_errors=True)
         (folder / "sub").mkdir(parents=True)
         for number in range(operation["bulk"]):
             (folder / f".bulk{number}").write_text("bulk")
@@ -33,8 +36,9 @@ def seed(work: Path, operation: Operation) -> Path | None:
             git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
             for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
                 subprocess.run([*git, *words], cwd=folder, check=True)
-    (folder / "seed").write_text(operation["text"])
-    return folder
+        folder.rename(finished)
+    (finished / "seed").write_text(operation["text"])
+    return finished
 
 
 def perform(sandlot: Sandlot, operation: Operation, source: Path | None) -> None:

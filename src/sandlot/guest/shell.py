@@ -16,6 +16,7 @@ from sandlot.guest.signals import signal
 from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S
 from sandlot.guest.terminal import Terminal
 from sandlot.guest.transcript import Transcript
+from sandlot.guest.watch import Hits
 from sandlot.wire import frames, messages
 from sandlot.wire import shell as wire
 
@@ -59,6 +60,7 @@ class Shell:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
         started = time.monotonic()
+        hits = Hits()
         try:
             self._open()
         except OSError as error:
@@ -67,6 +69,8 @@ class Shell:
         self.control.send(b"L%d" % self.pid)
         _say(connection, messages.STARTED, self.request, [b"%d" % self.pid])
         status, usage = self._watch()
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:  # the kernel was faster than the watcher
+            self.reason = self.reason or hits.reason(status)
         survivors = self._end_tree() if self.reason else 0
         for _ in range(LAST_BATCHES):
             if not self._drain():

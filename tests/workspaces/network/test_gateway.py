@@ -154,7 +154,8 @@ def test_two_workspaces_publish_the_same_port_and_do_not_reach_each_other(sandlo
     echo(one, 8000)
     ports = [each.info.network.ports[0].host_port for each in (one, two)]
     assert said(ports[0], b"a") == b"heard a"
-    assert said(ports[1], b"b") == b""
+    with contextlib.suppress(ConnectionResetError):  # what was sent may have found nobody yet, or nobody any more
+        assert said(ports[1], b"b") == b""
     for port in (8000, ports[0]):
         asked = f"import socket; socket.create_connection(('127.0.0.1', {port}), 3)"
         assert "ConnectionRefusedError" in two.exec(["python3", "-c", asked]).stderr.text
