@@ -152,17 +152,20 @@ class Scheduler:
         A target that has answered is paid for: only time can keep it from being graded.
         """
         ended = []
-        for budget in {id(each): each for job in self._waiting for each in self.budgets(job)}.values():
-            if sentence := budget.exceeded:
-                for job in [job for job in self._waiting if budget in self.budgets(job)]:
-                    self._end(Ending.BUDGET, sentence)
-                    self._forget(job)
+        self._drop_waiting()
         for flight in self._in_flight.values():
             for budget in self.budgets(flight.job):
                 if (sentence := budget.exceeded) and not (flight.answered and not budget.overdue):
                     self._end(Ending.BUDGET, sentence)
                     ended.append(flight)
         return ended
+
+    def _drop_waiting(self) -> None:
+        for budget in {id(each): each for job in self._waiting for each in self.budgets(job)}.values():
+            if sentence := budget.exceeded:
+                for job in [job for job in self._waiting if budget in self.budgets(job)]:
+                    self._end(Ending.BUDGET, sentence)
+                    self._forget(job)
 
     def _forget(self, job: Job) -> None:
         if job in self._waiting:
@@ -209,6 +212,9 @@ class Scheduler:
     def _next(self) -> Job | None:
         with self._changed:
             while self._waiting:
+                if any(budget.exceeded for budget in self.budgets(self._waiting[0])):
+                    self._drop_waiting()  # now, not when the clocks are looked at next: nothing more is to be spent
+                    continue
                 for job in self._waiting:
                     group = self._groups[id(job)]
                     if group.at_once is None or group.running < group.at_once:
