@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench chaos soak conformance hosts test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -69,6 +69,9 @@ dist-check: $(STAMP) ## build sdist and wheel, install the wheel alone, run it f
 
 bench: $(STAMP) ## benchmarks against what a user would use instead (minutes)
 	$(BIN)/python -m benchmarks
+
+bench-evals: $(STAMP) ## what the eval runner costs, against a bare script that does the same work
+	$(BIN)/python -m benchmarks.evals
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
 	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --deselect tests/chaos/test_soak.py

@@ -23,7 +23,7 @@ from typing import Any
 import sandlot.cli.answer  # both define errors of their own
 import sandlot.runtimes.channel  # noqa: F401  as above
 from sandlot import errors
-from sandlot.cli import host, mcp, words
+from sandlot.cli import eval_suites, eval_words, host, mcp, pool, words
 from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
 from sandlot.hosts.around import Around
@@ -198,10 +198,16 @@ def cli_page() -> str:
 def _extra(path: tuple[str, ...]) -> str:
     """A command that is no operation."""
     text = f"\n### {' '.join(('sandlot', *path))}\n\n{EXTRA[path]}\n"
-    if path[0] not in ("host", "mcp"):
+    if path[0] == "mcp":
+        parser, lines = mcp.parser(), mcp.EXAMPLES
+    elif path[0] in ("host", "pool", "eval"):
+        evals = eval_suites if path[1] in eval_suites.COMMANDS else eval_words
+        room: Any = {"host": host, "pool": pool, "eval": evals}[path[0]]
+        parser, lines = room.parser(path[1]), room.EXAMPLES[path[1]]
+    else:
         return text
-    usage, rows = _options(host.parser(path[1]) if path[0] == "host" else mcp.parser())
-    examples = "\n".join(host.EXAMPLES[path[1]] if path[0] == "host" else mcp.EXAMPLES)
+    usage, rows = _options(parser)
+    examples = "\n".join(lines)
     return "\n".join([text, f"```text\n{' '.join(usage)}\n```\n", _table(rows), f"```sh\n{examples}\n```\n"])
 
 

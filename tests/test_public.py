@@ -130,7 +130,7 @@ def test_every_error_has_a_code_of_its_own_and_says_what_it_means() -> None:
 def test_every_error_that_is_raised_tells_the_next_step() -> None:
     kinds = [getattr(errors, name) for name in errors.__all__]
     leaves = [kind for kind in kinds if kind not in {base for each in kinds for base in each.__bases__}]
-    told_where_it_is_raised = {errors.UsageError, errors.NameTaken}
+    told_where_it_is_raised = {errors.SuiteInvalid, errors.NameTaken}
     assert {kind for kind in leaves if not kind("x").hint} == told_where_it_is_raised
 
 

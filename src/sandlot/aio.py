@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from sandlot.model.shell import ShellInfo
     from sandlot.operations.described import WorkspaceInfo
+    from sandlot.paths import Paths
 
 __all__ = [
     "AsyncFiles",
@@ -183,6 +184,11 @@ class AsyncSandlot(_Facade):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def paths(self) -> Paths:
+        """Where its state is on disk."""
+        return self._inner.paths
 
     async def close(self) -> None:
         """Wait for calls that run, close what is open; workspaces go on."""

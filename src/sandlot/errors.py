@@ -8,6 +8,7 @@ seam where it enters; a traceback reaching a user is a bug.
 
     SandlotError
     ├── UsageError              invalid_argument       2   the request itself is wrong
+    │   └── SuiteInvalid        suite_invalid
     ├── NotFound                                       3
     │   ├── WorkspaceNotFound   workspace_not_found
     │   ├── SnapshotNotFound    snapshot_not_found
@@ -16,6 +17,7 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── ShellNotFound       shell_not_found
     │   ├── BaseNotFound        base_not_found
     │   ├── SecretNotFound      secret_not_found
+    │   ├── RunNotFound         run_not_found
     │   └── PathNotFound        path_not_found
     ├── Conflict                                       4
     │   ├── NameTaken           name_taken
@@ -27,6 +29,7 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── PatchRejected       patch_rejected
     │   ├── SyncConflict        sync_conflict
     │   ├── HostConflict        host_conflict
+    │   ├── RunBusy             run_busy
     │   └── LimitReached        limit_reached
     ├── Refused                                        5   hostile or unusable input
     │   ├── SeedUnreadable      seed_unreadable
@@ -35,6 +38,7 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── FileRefused         file_refused
     │   ├── SecretExposed       secret_exposed
     │   ├── GitFailed           git_failed
+    │   ├── HookFailed          hook_failed
     │   ├── HostConfigUnreadable host_config_unreadable
     │   └── HostFailed          host_failed
     ├── IsolationUnavailable    isolation_unavailable  6   never falls back to the host
@@ -63,6 +67,7 @@ __all__ = [
     "Conflict",
     "FileRefused",
     "GitFailed",
+    "HookFailed",
     "HostConfigUnreadable",
     "HostConflict",
     "HostFailed",
@@ -76,6 +81,8 @@ __all__ = [
     "PortTaken",
     "ProtocolError",
     "Refused",
+    "RunBusy",
+    "RunNotFound",
     "SandlotError",
     "SecretExposed",
     "SecretNotFound",
@@ -90,6 +97,7 @@ __all__ = [
     "StateError",
     "StateTooNew",
     "StateUnwritable",
+    "SuiteInvalid",
     "SyncConflict",
     "TargetExists",
     "UnsafePath",
@@ -127,6 +135,12 @@ class UsageError(SandlotError):
 
     code = "invalid_argument"
     exit_status = 2
+
+
+class SuiteInvalid(UsageError):
+    """A suite of evals, or what it names, is wrong; nothing was run. ``details`` has the other mistakes found."""
+
+    code = "suite_invalid"
 
 
 class NotFound(SandlotError):
@@ -183,6 +197,13 @@ class SecretNotFound(NotFound):
 
     code = "secret_not_found"
     default_hint = "sandlot workspace secret list ID"
+
+
+class RunNotFound(NotFound):
+    """There is no run of evals with that id, or in that folder."""
+
+    code = "run_not_found"
+    default_hint = "sandlot eval list"
 
 
 class PathNotFound(NotFound):
@@ -261,6 +282,13 @@ class HostConflict(Conflict):
     default_hint = "sandlot host doctor HOST"
 
 
+class RunBusy(Conflict):
+    """Another process runs that run of evals at this moment."""
+
+    code = "run_busy"
+    default_hint = "wait until it has ended, or end it with ctrl-C"
+
+
 class LimitReached(Conflict):
     """A configured limit, such as the number of workspaces, or the disk of one, does not allow more."""
 
@@ -315,6 +343,13 @@ class GitFailed(Refused):
 
     code = "git_failed"
     default_hint = "try the same with git itself"
+
+
+class HookFailed(Refused):
+    """A hook of an eval, before a test or before all of them, did not do its work."""
+
+    code = "hook_failed"
+    default_hint = "put the hook right, or write enabled: false below hooks to run without any"
 
 
 class HostConfigUnreadable(Refused):

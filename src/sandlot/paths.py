@@ -142,6 +142,7 @@ class Paths:
         ├── empty/                       an empty folder: the lowest layer of an area that has none
         ├── workspaces/<id>/             see WorkspacePaths
         ├── hosts/<hash of a path>/      one file of a chat host before and after our last change: see hosts/records.py
+        ├── evals/                       locks of the prepared bases of evals, and of folders evals work in
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
@@ -214,6 +215,10 @@ class Paths:
     @property
     def hosts(self) -> Path:
         return self.state / "hosts"
+
+    @property
+    def evals(self) -> Path:
+        return self.state / "evals"
 
     @property
     def trash(self) -> Path:

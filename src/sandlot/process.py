@@ -23,6 +23,7 @@ __all__ = [
     "Completed",
     "ProcessIdentity",
     "boot_id",
+    "end_group",
     "identify",
     "kill_and_wait",
     "piped",
@@ -187,6 +188,13 @@ def piped(
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it did not read of what we wrote
                     pipe.close()
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process group of a ``piped`` process and collect it; its pipes stay open for what is still in them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def spawn_detached(

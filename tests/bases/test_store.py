@@ -230,3 +230,13 @@ def test_records_survive_names_that_are_not_text(store: BaseStore, tmp_path: Pat
     assert again.origin == base.origin
     assert again.origin.skipped == ("pipe \udcfe",)
     json.loads((store.paths.bases / f"{base.id}.json").read_text())
+
+
+def test_prune_of_named_bases_leaves_all_others(store: BaseStore, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("other")
+    named = seed(store, project)
+    other = seed(store, tmp_path / "other")
+    assert store.prune(lambda: set(named.layers), only={named.id}).bases == ()  # something stands on it
+    assert store.prune(set, only={named.id}).bases == (named.id,)
+    assert [info.base.id for info in store.list()] == [other.id]

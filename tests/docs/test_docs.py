@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import sandlot as package
-from sandlot.cli import host, mcp, shell, words
+from sandlot.cli import eval_suites, eval_words, host, mcp, pool, shell, words
 from sandlot.cli.groups import EXTRA, GROUPS, find
 from sandlot.operations import catalog
 from sandlot.sdk import Sandlot
@@ -72,8 +72,10 @@ def parse(line: list[str]) -> None:
     """Parse with the command's own parser. Raises UsageError, or KeyError for an unknown command."""
     if line[:1] in (["--version"], ["--help"]) or tuple(line[:1]) in EXTRA:
         return
-    if line[:1] == ["host"]:
-        host.parser(line[1]).parse_args(line[2:])
+    if line[:1] in (["host"], ["pool"], ["eval"]):
+        evals = eval_suites if line[1] in eval_suites.COMMANDS else eval_words
+        room: Any = {"host": host, "pool": pool, "eval": evals}[line[0]]
+        room.parser(line[1]).parse_args(line[2:])
         return
     if line[:2] == ["mcp", "serve"]:
         serving = words.Parser(prog="sandlot mcp serve")

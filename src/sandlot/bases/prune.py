@@ -29,16 +29,23 @@ class Pruned:
     """Half-made folders of crashed creates."""
 
 
-def prune(paths: Paths, keep_layers: Set[str], *, unused_for_s: float, dry_run: bool) -> Pruned:
-    """Do it; the caller holds the bases' lock exclusively. Raises StateUnwritable, OSError."""
+def prune(
+    paths: Paths, keep_layers: Set[str], *, unused_for_s: float, dry_run: bool, only: Set[str] = frozenset()
+) -> Pruned:
+    """Do it; the caller holds the bases' lock exclusively. ``only``: no other base, unless it is damaged.
+
+    Raises StateUnwritable, OSError.
+    """
     doomed, kept = [], set(keep_layers)
     newest = time.time() - unused_for_s
     for base_id in records.base_ids(paths):
         base = records.read_base(paths, base_id)
         if base is None:  # damaged, or one of its layers is gone
             doomed.append(base_id)
-        elif kept_by_workspace(base.layers, keep_layers) or (
-            unused_for_s > 0 and records.last_used(paths, base_id) > newest
+        elif (
+            (only and base_id not in only)
+            or kept_by_workspace(base.layers, keep_layers)
+            or (unused_for_s > 0 and records.last_used(paths, base_id) > newest)
         ):
             kept.update(base.layers)
         else:

@@ -105,14 +105,22 @@ class BaseStore:
             found.append((used, BaseInfo(base, sum(fact.bytes for fact in facts if fact), used_at)))
         return tuple(info for _, info in sorted(found, key=lambda item: item[0], reverse=True))
 
-    def prune(self, keep_layers: Callable[[], Set[str]], *, unused_for_s: float = 0, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        keep_layers: Callable[[], Set[str]],
+        *,
+        unused_for_s: float = 0,
+        dry_run: bool = False,
+        only: Set[str] = frozenset(),
+    ) -> Pruned:
         """Remove the bases none of whose layers is in ``keep_layers()`` and that were not used for ``unused_for_s``.
 
-        It is asked under the lock, when no create is under way whose layers no record names yet.
+        ``only``: ids of bases; the others stay. ``keep_layers`` is asked under the lock, when no create is under way
+        whose layers no record names yet.
 
         Also removes layers that no base holds any more, what crashed creates left, and memories of sources that point
         nowhere. Layers private to a workspace's history are left alone. Waits until no create is under way.
         Raises StateUnwritable.
         """
         with self._lock(fcntl.LOCK_EX), unwritable(self.paths):
-            return prune(self.paths, keep_layers(), unused_for_s=unused_for_s, dry_run=dry_run)
+            return prune(self.paths, keep_layers(), unused_for_s=unused_for_s, dry_run=dry_run, only=only)

@@ -87,6 +87,14 @@ def _whole_parser() -> argparse.ArgumentParser:
             add_options(parser)
         elif path[0] == "host":
             _fill_host(parser, path[1])
+        elif path[0] == "pool":
+            from sandlot.cli.pool import add_arguments as add_pool
+
+            add_pool(parser, path[1])
+        elif path[0] == "eval":
+            from sandlot.cli import eval_suites, eval_words
+
+            (eval_suites if path[1] in eval_suites.COMMANDS else eval_words).add_arguments(parser, path[1])
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")

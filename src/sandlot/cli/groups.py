@@ -22,9 +22,11 @@ GROUPS: dict[Path, str] = {
     ("workspace", "secret"): "what a workspace can use at certain hosts but not read",
     ("workspace", "snapshot"): "save and list states of a workspace",
     ("workspace", "sync"): "bring later host changes in",
+    ("pool",): "the prepared workspaces that pooled evals start from",
     ("base",): "the shared trees workspaces start from",
     ("mcp",): "tools for chat hosts, by the Model Context Protocol",
     ("host",): "connect chat hosts to sandlot's MCP server",
+    ("eval",): "run YAML suites of evals, each trial in a workspace of its own",
 }
 EXTRA: dict[Path, str] = {
     ("workspace", "shell", "attach"): "Attach this terminal to a shell that is open.",
@@ -35,6 +37,16 @@ EXTRA: dict[Path, str] = {
     ("host", "print-config"): "Print the entry as it would be written, and write nothing.",
     ("host", "doctor"): "Check everything between a chat host and sandlot, by really starting the server.",
     ("host", "repair"): "Put right what doctor has found, or take that back.",
+    ("eval", "run"): "Run suites of evals: every test, by every target, each trial in a clean workspace.",
+    ("eval", "resume"): "Finish a run that was killed, interrupted or stopped by its budget; nothing is run twice.",
+    ("eval", "merge"): "Put the shards of a run together.",
+    ("eval", "report"): "Say how a run went.",
+    ("eval", "compare"): "Compare two runs, test by test.",
+    ("eval", "list"): "List the runs of this project.",
+    ("eval", "validate"): "Check suites and their targets, exactly as a run would, and run nothing.",
+    ("eval", "schema"): "Print the JSON Schema of suites, for editors.",
+    ("pool", "list"): "List prepared workspaces: size, age, use.",
+    ("pool", "prune"): "Delete prepared workspaces that no run uses; the next run prepares anew.",
     ("demo",): "Show the whole loop on a small project made on the spot; needs no network.",
     ("completion",): "Print the shell code that completes sandlot's commands.",
 }
@@ -55,6 +67,14 @@ GROUP_EXAMPLES: dict[Path, tuple[str, ...]] = {
         "sandlot host doctor claude-code",
         "sandlot host disconnect claude-code",
     ),
+    ("eval",): (
+        "sandlot eval run evals/",
+        "sandlot eval run evals/ --target codex --workers 4 --trials 3",
+        "sandlot eval resume latest",
+        "sandlot eval report latest --format junit",
+        "sandlot eval compare RUN latest",
+    ),
+    ("pool",): ("sandlot pool list", "sandlot pool prune --unused-for 7d"),
     ("mcp",): ("sandlot mcp serve --mode repro-fix", "sandlot mcp serve --profile workspace-full --read-only"),
 }
 """Of the groups whose examples are not those of their operations."""

@@ -140,12 +140,24 @@ def _without_operation(group: tuple[str, ...], rest: list[str], json_wanted: boo
         from sandlot.cli.host import command as host
 
         return host(words, json_wanted)
+    if group == ("eval",) and words[0] in ("run", "resume", "merge", "report", "compare", "list"):
+        from sandlot.cli.evals import command as evals
+
+        return evals(words, json_wanted)
+    if group == ("eval",) and words[0] in ("validate", "schema"):
+        from sandlot.cli.eval_suites import command as suites
+
+        return suites(words, json_wanted)
     if group == ("workspace", "shell") and (words[0] == "attach" or not words[0].startswith("-")):
         from sandlot.cli.shell import ATTACH, OPEN
         from sandlot.cli.shell import command as shell
 
         attach = words[0] == "attach"
         return shell(ATTACH if attach else OPEN, [*rest[1:]] if attach else rest, program)
+    if group == ("pool",) and words[0] in ("list", "prune"):
+        from sandlot.cli.pool import command as pool
+
+        return pool(words, json_wanted)
     if group == ("mcp",) and words[0] == "serve":
         from sandlot.cli.mcp import command as serve
 

@@ -14,6 +14,9 @@ from sandlot.workspaces.context import Context
 class Request:
     """Which ones."""
 
+    bases: tuple[str, ...] = argument(
+        "only these, by their ids [all that nothing stands on]", positional=True, metavar="ID", default=()
+    )
     unused_for: str = argument("only bases not used for this long", default="0s", kind="duration")
     dry_run: bool = argument("only say what would go", default=False)
 
@@ -29,7 +32,10 @@ class Result:
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Remove; a base under any workspace or snapshot stays."""
     pruned = context.bases.prune(
-        context.store.layers_in_use, unused_for_s=duration(request.unused_for) or 0, dry_run=request.dry_run
+        context.store.layers_in_use,
+        unused_for_s=duration(request.unused_for) or 0,
+        dry_run=request.dry_run,
+        only=frozenset(request.bases),
     )
     return Result(pruned, request.dry_run)
 

@@ -60,6 +60,11 @@ class Sandlot:
     ) -> None:
         self.close()
 
+    @property
+    def paths(self) -> Paths:
+        """Where its state is on disk."""
+        return self._context.paths
+
     def close(self) -> None:
         """Close what is open; workspaces go on."""
         self._context.close()
@@ -193,9 +198,11 @@ class Sandlot:
         """The shared trees in the store, the last used one first."""
         return list(self.call("base_list").bases)
 
-    def prune_bases(self, *, unused_for: float = 0, dry_run: bool = False) -> Pruned:
-        """Remove bases that nothing stands on and that were not used for ``unused_for`` seconds."""
-        pruned: Pruned = self.call("base_prune", unused_for=duration(unused_for) or "0s", dry_run=dry_run).pruned
+    def prune_bases(self, *bases: str, unused_for: float = 0, dry_run: bool = False) -> Pruned:
+        """Remove bases (those named, or all) that nothing stands on, not used for ``unused_for`` seconds."""
+        pruned: Pruned = self.call(
+            "base_prune", bases=bases, unused_for=duration(unused_for) or "0s", dry_run=dry_run
+        ).pruned
         return pruned
 
     def doctor(self, *, deep: bool = False) -> doctor.Result:

@@ -1,0 +1,108 @@
+"""Where runs are, and which one somebody means."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot.errors import RunNotFound, SandlotError, UsageError
+from sandlot.evals.run_folder import RunFolder
+from sandlot.evals.summary import Numbers, numbers
+
+__all__ = ["Listed", "find_run", "list_runs", "project_of", "runs_folder"]
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A run, as ``eval list`` shows it."""
+
+    id: str
+    created: str
+    state: str
+    """running, complete, fail-fast, budget, interrupted, killed, unreadable."""
+    suites: tuple[str, ...]
+    targets: tuple[str, ...]
+    numbers: Numbers | None
+    folder: str
+
+
+def project_of(folder: Path) -> Path:
+    """The project that a folder lies in: the nearest one upward with ``.sandlot`` or ``.git``, else the folder."""
+    for each in (folder, *folder.parents):
+        if (each / ".sandlot").is_dir() or (each / ".git").exists():
+            return each
+    return folder
+
+
+def runs_folder(start: Path, *, make: bool = False) -> Path:
+    """Where the runs of that folder's project are. ``make``: create it, hidden from the project's git."""
+    folder = project_of(start) / ".sandlot" / "runs"
+    if make:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    return folder
+
+
+def find_run(word: str, start: Path) -> RunFolder:
+    """A run by its folder, its id, the beginning of its id, or ``latest``. Raises RunNotFound, UsageError."""
+    if os.sep in word or (start / word / "run.json").is_file():
+        return RunFolder.open((start / word).resolve())
+    folder = runs_folder(start)
+    names = _names(folder)
+    if word == LATEST:
+        if not names:
+            raise RunNotFound(f"there is no run in {folder}", hint="sandlot eval run PATH")
+        return RunFolder.open(folder / names[-1])
+    fitting = [name for name in names if name == word] or [name for name in names if word and name.startswith(word)]
+    if not fitting:
+        raise RunNotFound(f"there is no run {word!r} in {folder}")
+    if len(fitting) > 1:
+        raise UsageError(f"{word!r} can be {len(fitting)} runs", hint="one of: " + ", ".join(fitting[:5]))
+    return RunFolder.open(folder / fitting[0])
+
+
+def list_runs(start: Path) -> list[Listed]:
+    """The runs of a project, the newest first. One that cannot be read is in it, and says so."""
+    folder = runs_folder(start)
+    return [_listed(RunFolder(folder / name)) for name in reversed(_names(folder))]
+
+
+def state_of(folder: RunFolder, *, left: int) -> str:
+    """In a word. ``left``: how many of its trials have no result."""
+    if folder.busy:
+        return "running"
+    sessions = folder.sessions()
+    end = sessions[-1].end if sessions else None
+    if end is not None:
+        return str(end.get("ending", "complete"))
+    return "killed" if left else "complete"
+
+
+def _listed(folder: RunFolder) -> Listed:
+    try:
+        manifest = folder.manifest
+        trials = [each.trial for each in manifest.trials]
+        counts = numbers(trials, folder.results(trials))
+    except SandlotError:
+        return Listed(folder.root.name, "", "unreadable", (), (), None, str(folder.root))
+    return Listed(
+        id=manifest.id,
+        created=manifest.created,
+        state=state_of(folder, left=counts.skipped),
+        suites=tuple(dict.fromkeys(each.suite for each in trials)),
+        targets=tuple(dict.fromkeys(each.target for each in trials)),
+        numbers=counts,
+        folder=str(folder.root),
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if (entry / "run.json").is_file())
+    except OSError:
+        return []

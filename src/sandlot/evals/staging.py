@@ -1,0 +1,114 @@
+"""Putting a workspace's tree together on the host: template, then repos, in a private folder of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandlot import process
+from sandlot.errors import PathNotFound, SeedUnreadable, UnsafePath, UsageError
+from sandlot.evals.cases import WorkspacePlan
+from sandlot.evals.repos import Resolved, contained, materialise
+
+__all__ = ["assemble", "check_template", "has_history", "staged", "sweep"]
+
+_PREFIX = "sandlot-eval-"
+
+
+@contextmanager
+def staged(below: Path | None = None) -> Iterator[Path]:
+    """A new private folder, removed at the end. Its name says whose it is, so ``sweep`` finds what a kill has left.
+
+    ``below``: make it there, so that what it holds can be moved into place by one rename.
+    """
+    mine = process.identify(os.getpid())
+    owner = f"{mine.pid}-{mine.start_time}" if mine else f"{os.getpid()}-0"
+    folder = Path(tempfile.mkdtemp(prefix=f"{'.' if below else ''}{_PREFIX}{owner}-", dir=below))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(below: Path | None = None) -> None:
+    """Remove the folders of processes that are no more."""
+    parent = below or Path(tempfile.gettempdir())
+    prefix = f"{'.' if below else ''}{_PREFIX}"
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in list(entries):
+            parts = entry.name.removeprefix(prefix).split("-")
+            if not entry.name.startswith(prefix) or len(parts) < 3 or not (parts[0] + parts[1]).isdigit():
+                continue
+            mine = entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+            if mine and not process.ProcessIdentity(int(parts[0]), int(parts[1]), process.boot_id()).alive():
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def check_template(plan: WorkspacePlan) -> None:
+    """Raises PathNotFound, UsageError: the template must be a folder."""
+    if plan.template is None:
+        return
+    where = plan.provenance.get("template", "workspace.template")
+    if not os.path.exists(plan.template):
+        raise PathNotFound(f"{where}: the template {plan.template} does not exist")
+    if not os.path.isdir(plan.template):
+        raise UsageError(f"{where}: the template {plan.template} is not a folder")
+
+
+def has_history(template: str | None) -> bool:
+    """Whether the template is a git checkout: its files are meant, not its history, and none of it may be seen."""
+    return template is not None and os.path.lexists(os.path.join(template, ".git"))
+
+
+def assemble(
+    plan: WorkspacePlan, repos: Sequence[Resolved], folder: Path, progress: Callable[[str], None] | None = None
+) -> None:
+    """Fill the empty ``folder``. Raises GitFailed, UnsafePath, PathNotFound, UsageError, SeedUnreadable."""
+    check_template(plan)
+    if plan.template is not None:
+        _copy_template(Path(plan.template), folder)
+    for each in repos:
+        if progress is not None:
+            progress(f"cloning {each.repo.path}")
+        materialise(each, _place_for(each, folder))
+
+
+def _copy_template(template: Path, folder: Path) -> None:
+    """A copy with modes and times; links as links, no special files, and not the history of the template itself."""
+
+    def left_out(parent: str, names: list[str]) -> list[str]:
+        gone = [".git"] if os.path.samefile(parent, template) and ".git" in names else []
+        kinds = ((name, os.lstat(os.path.join(parent, name)).st_mode) for name in names)
+        return gone + [
+            name for name, mode in kinds if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+        ]
+
+    try:
+        shutil.copytree(template, folder, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        what = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise SeedUnreadable(f"cannot copy the template {template}: {what}") from error
+
+
+def _place_for(resolved: Resolved, folder: Path) -> Path:
+    """Where the repo goes: below ``folder``, through no link, where nothing is yet."""
+    relative = contained(resolved.repo)
+    at = folder
+    for part in () if relative == "." else relative.split("/"):
+        at = at / part
+        if at.is_symlink():  # of the template; it may lead anywhere on the host
+            raise UnsafePath(f"{resolved.repo.place}: the repo's path {resolved.repo.path!r} leads through a link")
+        if at.exists() and not at.is_dir():
+            raise UsageError(f"{resolved.repo.place}: a file is where the repo {resolved.repo.path!r} should go")
+    if at.is_dir() and any(at.iterdir()):
+        raise UsageError(
+            f"{resolved.repo.place}: the folder {resolved.repo.path!r} is not empty",
+            hint="leave it out of the template, or clone to another path",
+        )
+    return at

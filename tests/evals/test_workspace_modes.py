@@ -1,0 +1,133 @@
+"""The workspace model, through YAML and the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli
+from tests.evals.places import repository
+from tests.evals.test_leaks import LOOK, MESS
+
+SUITE = """
+name: clean
+workspace:
+  %s
+  hooks:
+    before_all: {command: [sh, ./hooks/setup.sh]}
+    after_each: {command: ["true"], reset: fast}
+execution: {target: messy, trials: 2, workers: 1}
+tests:
+  - id: one
+    input: make a mess
+    assert:
+      - {type: command, command: "grep -q again repo/app.py && test -e beside.txt && test ! -e ~/.profile"}
+"""
+MADE_OF = "template: ./template\n  repos: [{path: ./repo, source: {type: local, path: ../source}}]"
+
+
+def project(folder: Path, workspace: str) -> Path:
+    (folder / "evals/template").mkdir(parents=True)
+    (folder / "evals/hooks").mkdir()
+    (folder / ".sandlot").mkdir()
+    (folder / "evals/template/template-file").write_text("of the template\n")
+    (folder / "evals/hooks/setup.sh").write_text("mkdir -p /workspace/repo/build; echo installed > ~/.installed\n")
+    repository(folder / "source")
+    (folder / "evals/first.eval.yaml").write_text(SUITE % workspace)
+    look = LOOK.replace("ls -lAR --time-style=full-iso", "ls -lAR --time-style=+").replace("/tmp /dev/shm", "/dev/shm")
+    target = {"name": "messy", "kind": "cli", "command": ["/bin/sh", "-c", f"{{ {look} }} 2>&1; {MESS}"]}
+    (folder / ".sandlot/targets.yaml").write_text(json.dumps({"targets": [target]}))
+    return folder
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(".sandlot/runs/*/trials/*/1.json"))]
+
+
+def run(cli: Cli, folder: Path, *words: str, status: int = 0) -> str:
+    done = cli("eval", "run", "evals", *words, cwd=folder)
+    assert done.returncode == status, done.stdout.decode() + done.stderr.decode()
+    return (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("mode", ["pooled", "temp"])
+def test_no_trial_sees_anything_of_another_one_or_of_the_run_before(cli: Cli, tmp_path: Path, mode: str) -> None:
+    folder = project(tmp_path / "p", MADE_OF)
+    for _ in range(2):
+        run(cli, folder, "--workspace-mode", mode)
+    found = trials(folder)
+    assert [each["outcome"] for each in found] == ["pass"] * 4
+    assert len({each["answer"]["text"] for each in found}) == 1
+    assert "version = 3" not in found[0]["answer"]["text"]
+    assert [each["warnings"] for each in found] == [[]] * 4
+    assert len(json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]) == (mode == "pooled")
+
+
+def test_static_works_in_the_users_folder_and_leaves_their_git_alone(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    repository(own / "repo")
+    (own / "template-file").write_text("of the user\n")
+    before = {path: path.read_bytes() for path in (own / "repo/.git").rglob("*") if path.is_file()}
+    folder = project(tmp_path / "p", f"path: {own}")  # no mode: a path means static
+    targets = folder / ".sandlot/targets.yaml"
+    plain = (
+        targets.read_text().replace("ln -s /etc/passwd ../template-file;", "").replace("mkfifo /workspace/pipe;", "")
+    )
+    targets.write_text(plain.replace("rm -rf ../template-file;", "").replace("mkdir ../evil;", "mkdir -p ../evil;"))
+    run(cli, folder)
+    assert [(each["outcome"], each["warnings"]) for each in trials(folder)] == [("pass", [])] * 2
+    assert {path: path.read_bytes() for path in (own / "repo/.git").rglob("*") if path.is_file()} == before
+    assert (own / "beside.txt").read_text() == "beside\n"
+    assert (own / "template-file").read_text() == "of the user\n"
+    assert json.loads(cli("workspace", "list", "--json").stdout)["workspaces"] == []
+
+
+def test_static_fills_a_missing_folder_once_and_keeps_it(cli: Cli, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", MADE_OF)
+    (folder / ".sandlot/targets.yaml").write_text(
+        'targets: [{name: messy, kind: cli, command: "echo again >> repo/app.py; echo x >> beside.txt"}]'
+    )
+    for _ in range(2):
+        run(cli, folder, "--workspace-path", str(tmp_path / "own"))
+    assert (tmp_path / "own/repo/app.py").read_text() == "version = 3\n" + "again\n" * 4
+    assert (tmp_path / "own/template-file").exists()
+
+
+def test_a_failed_clone_is_an_error_and_never_an_empty_repository_to_be_graded(cli: Cli, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", MADE_OF.replace("../source}", "../source}, checkout: {ref: v9}"))
+    said = run(cli, folder, status=3)
+    assert "has no ref 'v9'" in said
+    assert {(each["outcome"], each["stage"], bool(each["verdicts"])) for each in trials(folder)} == {
+        ("error", "setup", False)
+    }
+
+
+@pytest.mark.parametrize(
+    ("hook", "outcome"), [("before_all", "error"), ("before_each", "error"), ("after_each", "pass")]
+)
+def test_a_failing_hook_before_is_an_error_and_one_after_a_warning(
+    cli: Cli, tmp_path: Path, hook: str, outcome: str
+) -> None:
+    folder = project(tmp_path / "p", MADE_OF)
+    suite = folder / "evals/first.eval.yaml"
+    good = suite.read_text()
+    lines = [line for line in good.splitlines() if f"    {hook}:" not in line]
+    at = lines.index("  hooks:") + 1
+    suite.write_text("\n".join([*lines[:at], f"    {hook}: {{command: 'echo no database >&2; exit 7'}}", *lines[at:]]))
+    run(cli, folder, status=3 if outcome == "error" else 0)
+    found = trials(folder)
+    assert [each["outcome"] for each in found] == [outcome] * 2
+    said = [each["reason"] if outcome == "error" else each["warnings"][0] for each in found]
+    assert all(f"{hook} exited with 7" in each for each in said)
+    suite.write_text(good)
+    run(cli, folder)
+
+
+def test_repos_cannot_lie_outside_of_the_workspace(cli: Cli, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", MADE_OF.replace("./repo", "../../out"))
+    assert "../../out" in run(cli, folder, status=2)
+    assert sorted(os.listdir(tmp_path)) == ["p"]
