@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sandlot.errors import NameTaken, ServiceNotFound, UsageError
@@ -139,9 +141,11 @@ os.execvp("sleep", ["sleep", "1000"])
 def test_one_that_makes_itself_a_daemon_is_over_and_holds_nothing(workspace: Workspace) -> None:
     done = workspace.services.start("s", ["python3", "-c", DAEMON], ready_tcp=7778)
     assert done.service.state == "exited"
-    assert done.service.reason == (
-        "it exited with 0 before it was ready while 1 of its processes went on; they were ended; "
-        "a service has to stay in the foreground"
+    # Two of its processes while the one in the middle has not ended yet.
+    assert re.fullmatch(
+        "it exited with 0 before it was ready while [12] of its processes went on; they were ended; "
+        "a service has to stay in the foreground",
+        str(done.service.reason),
     )
     assert nothing_left(workspace)
     again = workspace.services.start("s", ["python3", "-c", DAEMON], ready_tcp=7778)  # the port is free again
