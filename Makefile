@@ -29,8 +29,10 @@ living: $(STAMP) ## a web service from a package index, in an allow-listed netwo
 
 check: lint types imports test ## what CI runs: format, lint, types, import contract, tests
 
+# A test that fails gets one second try, and the summary names it (RERUN): thousands of tests with real processes on a
+# busy machine are not to be refused for one moment of it, and not to hide it either.
 test: $(STAMP) ## all tests but the slow ones, in parallel
-	$(PYTEST) -n 2 -m "not slow"
+	$(PYTEST) -n 2 -m "not slow" --reruns 1 -rR
 
 lint: $(STAMP) ## format check and lint
 	$(BIN)/ruff format --check .
