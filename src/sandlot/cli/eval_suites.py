@@ -6,9 +6,8 @@ import argparse
 import os
 import sys
 
-from sandlot.cli.groups import EXTRA
 from sandlot.cli.terminal import shown
-from sandlot.cli.words import Formatter, Parser
+from sandlot.cli.words import parse, parser_of
 
 __all__ = ["COMMANDS", "add_arguments", "command", "parser"]
 
@@ -21,13 +20,7 @@ COMMANDS = tuple(EXAMPLES)
 
 def parser(name: str) -> argparse.ArgumentParser:
     """The parser of one of the commands."""
-    made = Parser(
-        prog=f"sandlot eval {name}",
-        description=EXTRA[("eval", name)],
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]),
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
+    made = parser_of(("eval", name), EXAMPLES[name])
     add_arguments(made, name)
     return made
 
@@ -49,7 +42,7 @@ def command(words: list[str], json_wanted: bool) -> int:
         from sandlot.cli.eval_words import refuse_removed
 
         refuse_removed(words)
-    parsed = parser(name).parse_args([*words[1:], *(["--json"] if json_wanted and "--json" not in words else [])])
+    parsed = parse(parser(name), words[1:], json_wanted)
     return _schema() if name == "schema" else _validate(parsed)
 
 

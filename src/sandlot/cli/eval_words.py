@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sandlot.cli.groups import EXTRA
-from sandlot.cli.words import Formatter, Parser
+from sandlot.cli.words import parser_of
 from sandlot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,13 +43,7 @@ REMOVED = (
 
 def parser(name: str) -> argparse.ArgumentParser:
     """The parser of one of the commands."""
-    made = Parser(
-        prog=f"sandlot eval {name}",
-        description=EXTRA[("eval", name)],
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]),
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
+    made = parser_of(("eval", name), EXAMPLES[name])
     add_arguments(made, name)
     return made
 

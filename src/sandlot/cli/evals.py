@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sandlot.cli.answer import Interrupted, as_json, print_error
 from sandlot.cli.eval_words import COMMANDS, options_of, parser, refuse_removed, resumed_options
 from sandlot.cli.terminal import shown, table
+from sandlot.cli.words import parse
 from sandlot.errors import Conflict, NotFound, SandlotError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def command(words: list[str], json_wanted: bool) -> int:
     gc.enable()  # a run goes on for hours
     name, rest = words[0], words[1:]
     refuse_removed(rest)
-    parsed = parser(name).parse_args([*rest, *(["--json"] if json_wanted and "--json" not in rest else [])])
+    parsed = parse(parser(name), rest, json_wanted)
     run = {
         "run": _run, "resume": _resume, "merge": _merge, "report": _report, "compare": _compare, "list": _list,
     }[name]  # fmt: skip

@@ -6,9 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sandlot.cli.groups import EXTRA
 from sandlot.cli.terminal import shown, table
-from sandlot.cli.words import Formatter, Parser
+from sandlot.cli.words import parse, parser_of
 from sandlot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +39,7 @@ COMMANDS = tuple(EXAMPLES)
 
 def parser(name: str) -> argparse.ArgumentParser:
     """The parser of one of the commands."""
-    made = Parser(
-        prog=f"sandlot host {name}",
-        description=EXTRA[("host", name)],
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]),
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
+    made = parser_of(("host", name), EXAMPLES[name])
     add_arguments(made, name)
     return made
 
@@ -101,7 +94,7 @@ def _add_launch(made: argparse.ArgumentParser, *, reads: bool) -> None:
 def command(words: list[str], json_wanted: bool) -> int:
     """Run one of the commands: 0, or 1 where doctor has found something that does not work."""
     name = words[0]
-    parsed = parser(name).parse_args([*words[1:], *(["--json"] if json_wanted and "--json" not in words else [])])
+    parsed = parse(parser(name), words[1:], json_wanted)
     run = {"list": _list, "connect": _connect, "disconnect": _disconnect, "print-config": _print_config,
            "doctor": _doctor, "repair": _repair}[name]  # fmt: skip
     return run(parsed)

@@ -6,9 +6,8 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sandlot.cli.groups import EXTRA
 from sandlot.cli.terminal import table
-from sandlot.cli.words import Formatter, Parser
+from sandlot.cli.words import parse, parser_of
 
 if TYPE_CHECKING:
     from sandlot.evals.pool import Pool
@@ -24,13 +23,7 @@ COMMANDS = tuple(EXAMPLES)
 
 def parser(name: str) -> argparse.ArgumentParser:
     """The parser of one of the commands."""
-    made = Parser(
-        prog=f"sandlot pool {name}",
-        description=EXTRA[("pool", name)],
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]),
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
+    made = parser_of(("pool", name), EXAMPLES[name])
     add_arguments(made, name)
     return made
 
@@ -50,7 +43,7 @@ def command(words: list[str], json_wanted: bool) -> int:
     from sandlot.settings import duration
 
     name = words[0]
-    parsed = parser(name).parse_args([*words[1:], *(["--json"] if json_wanted and "--json" not in words else [])])
+    parsed = parse(parser(name), words[1:], json_wanted)
     with Sandlot() as sandlot:
         if name == "list":
             found = pools(sandlot)

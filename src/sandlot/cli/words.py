@@ -9,12 +9,22 @@ import typing
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from sandlot.cli.groups import WIDEST, columns
+from sandlot.cli.groups import EXTRA, WIDEST, Path, columns
 from sandlot.errors import UsageError
 from sandlot.operations.operation import Argument, Operation
 from sandlot.settings import duration, size
 
-__all__ = ["Formatter", "Parser", "add_arguments", "build", "exit_status", "request_of", "takes_command"]
+__all__ = [
+    "Formatter",
+    "Parser",
+    "add_arguments",
+    "build",
+    "exit_status",
+    "parse",
+    "parser_of",
+    "request_of",
+    "takes_command",
+]
 
 ID_ONLY = frozenset({"workspace_create", "workspace_fork", "workspace_list"})
 WITHOUT_STDIN = frozenset({"service_start", "shell_open"})
@@ -64,6 +74,24 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         if text.startswith("examples:"):
             return super()._fill_text(text, width, indent)
         return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def parser_of(path: Path, examples: tuple[str, ...]) -> Parser:
+    """The parser of a command that is no operation, without its arguments; ``groups`` has its summary."""
+    return Parser(
+        prog=" ".join(("sandlot", *path)),
+        description=EXTRA[path],
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+
+
+def parse(parser: argparse.ArgumentParser, words: list[str], json_wanted: bool) -> argparse.Namespace:
+    """The words behind such a command; ``json_wanted``: ``--json`` stood somewhere. Raises UsageError."""
+    missing = ["--json"] if json_wanted and "--json" not in words else []
+    parsed: argparse.Namespace = parser.parse_args([*words, *missing])
+    return parsed
 
 
 def takes_command(operation: Operation[Any, Any]) -> bool:
