@@ -16,6 +16,7 @@ seam where it enters; a traceback reaching a user is a bug.
     │   ├── ServiceNotFound     service_not_found
     │   ├── ShellNotFound       shell_not_found
     │   ├── BaseNotFound        base_not_found
+    │   ├── EnvironmentNotFound environment_not_found
     │   ├── SecretNotFound      secret_not_found
     │   ├── RunNotFound         run_not_found
     │   └── PathNotFound        path_not_found
@@ -34,6 +35,9 @@ seam where it enters; a traceback reaching a user is a bug.
     ├── Refused                                        5   hostile or unusable input
     │   ├── SeedUnreadable      seed_unreadable
     │   ├── ArchiveRefused      archive_refused
+    │   ├── ImageRefused        image_refused
+    │   ├── RegistryFailed      registry_failed
+    │   ├── BuildFailed         build_failed
     │   ├── UnsafePath          unsafe_path
     │   ├── FileRefused         file_refused
     │   ├── SecretExposed       secret_exposed
@@ -62,15 +66,18 @@ __all__ = [
     "AgentUnresponsive",
     "ArchiveRefused",
     "BaseNotFound",
+    "BuildFailed",
     "CommandInterrupted",
     "CommandNotFound",
     "Conflict",
+    "EnvironmentNotFound",
     "FileRefused",
     "GitFailed",
     "HookFailed",
     "HostConfigUnreadable",
     "HostConflict",
     "HostFailed",
+    "ImageRefused",
     "IsolationUnavailable",
     "LimitReached",
     "NameTaken",
@@ -81,6 +88,7 @@ __all__ = [
     "PortTaken",
     "ProtocolError",
     "Refused",
+    "RegistryFailed",
     "RunBusy",
     "RunNotFound",
     "SandlotError",
@@ -190,6 +198,13 @@ class BaseNotFound(NotFound):
 
     code = "base_not_found"
     default_hint = "sandlot base list"
+
+
+class EnvironmentNotFound(NotFound):
+    """No environment of that name or digest has been built or imported here."""
+
+    code = "environment_not_found"
+    default_hint = "sandlot env list"
 
 
 class SecretNotFound(NotFound):
@@ -315,6 +330,27 @@ class ArchiveRefused(Refused):
 
     code = "archive_refused"
     default_hint = "look at it with tar -tvf or unzip -l; only archives you trust can be unpacked by hand"
+
+
+class ImageRefused(Refused):
+    """An OCI image is not what its digests say, or does what no image may; nothing of it was kept."""
+
+    code = "image_refused"
+    default_hint = "import another image, or one that was pulled and checked by another tool (skopeo copy)"
+
+
+class RegistryFailed(Refused):
+    """A registry could not be asked, or did not answer as one."""
+
+    code = "registry_failed"
+    default_hint = "check the reference and the network, and try again"
+
+
+class BuildFailed(Refused):
+    """An environment could not be built; nothing of it was kept."""
+
+    code = "build_failed"
+    default_hint = "look at the details; the same command builds again"
 
 
 class UnsafePath(Refused):

@@ -140,12 +140,17 @@ class Paths:
         ├── layers/<id>/                 immutable trees: layer.json, workspace/, home/, manifest
         ├── building/                    half-made layers; published by one rename into layers/
         ├── empty/                       an empty folder: the lowest layer of an area that has none
+        ├── environments/<digest>/       one root file system: tree/, manifest, environment.json
+        ├── environment-names/<name>     which digest an environment's name means; the name is quoted as in URLs
+        ├── environment-keys/<sha256>    which digest an image, or a setup on a parent, gave
         ├── workspaces/<id>/             see WorkspacePaths
         ├── hosts/<hash of a path>/      one file of a chat host before and after our last change: see hosts/records.py
         ├── evals/                       locks of the prepared bases of evals, and of folders evals work in
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it
+        ├── python/<hash>/               an interpreter with its loader and libraries, for environments without one
+        ├── packages/                    package lists and packages of the distribution, for environments
         ├── devices/                     nodes shown inside instead of the host's, when root is the caller
         └── probes.json                  what this machine's runtimes answered, by boot id, kernel and binary
     """
@@ -203,6 +208,25 @@ class Paths:
     @property
     def building(self) -> Path:
         return self.state / "building"
+
+    @property
+    def environments(self) -> Path:
+        return self.state / "environments"
+
+    @property
+    def environment_names(self) -> Path:
+        return self.state / "environment-names"
+
+    @property
+    def environment_keys(self) -> Path:
+        return self.state / "environment-keys"
+
+    @property
+    def packages(self) -> Path:
+        return self.cache / "packages"
+
+    def environment(self, digest: str) -> Path:
+        return self.environments / digest
 
     @property
     def empty(self) -> Path:

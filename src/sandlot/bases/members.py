@@ -38,6 +38,8 @@ class Member:
     """Of a link."""
     read: Callable[[int], bytes] | None = None
     """The content of a file, from its start; only until the next member is asked for."""
+    device: bool = False
+    """Whether what is to be skipped is a device."""
 
 
 class Inventory:

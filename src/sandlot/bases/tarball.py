@@ -129,7 +129,7 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
     if info.islnk():
         return Member(name, "h", 0, mtime_ns, target=os.fsencode(info.linkname))
     if info.ischr() or info.isblk() or info.isfifo():
-        return Member(name, "s", 0, mtime_ns)
+        return Member(name, "s", 0, mtime_ns, device=not info.isfifo())
     if not info.isreg():
         raise refused(name, "is of a kind we do not know")
     content = tar.extractfile(info) if info.size else None

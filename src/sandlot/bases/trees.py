@@ -11,7 +11,7 @@ from sandlot.bases.descent import FOLDER, Descent
 from sandlot.errors import StateUnwritable
 from sandlot.paths import Paths
 
-__all__ = ["move_to_trash", "remove_tree"]
+__all__ = ["move_to_trash", "remove_beneath", "remove_tree"]
 
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -34,6 +34,11 @@ def remove_tree(path: Path) -> None:
         raise StateUnwritable(f"cannot remove {path}: {error.strerror}") from error
     finally:
         os.close(parent)
+
+
+def remove_beneath(folder: int, name: bytes) -> None:
+    """Remove what has this name in a folder (a descriptor), as ``remove_tree`` does. Raises OSError."""
+    _remove(name, folder)
 
 
 def move_to_trash(path: Path, paths: Paths) -> Path | None:
