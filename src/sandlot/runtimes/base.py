@@ -14,13 +14,16 @@ from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 
-__all__ = ["AreaMount", "Finding", "LaunchRequest", "ProbeReport", "Runtime", "StorageKind"]
+__all__ = ["DISK_BYTES", "AreaMount", "Bounds", "Finding", "LaunchRequest", "ProbeReport", "Runtime", "StorageKind"]
 
 HOME = "/home/agent"
 PROJECT = "/workspace"
 TRUST = "/etc/sandlot"
 """Where a workspace is shown the certificates made for it."""
 AREA_TARGETS = {"workspace": PROJECT, "home": HOME}
+DISK_BYTES = 64 << 30
+"""Length of every data disk of a guest: the same for all, since a template remembers it. What it may hold is the size
+of the file system in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,22 @@ class AreaMount:
 
     target: str
     upper: Path
+    """Storage GUEST: where a fetched copy goes; the runtime does not need it."""
     work: Path | None = None
     lowers: tuple[Path, ...] = ()
 
     @property
     def overlay(self) -> bool:
         return self.work is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that a guest may make the host take in at once."""
+
+    bytes: int
+    """Of content and attributes; holes are free."""
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,11 @@ class LaunchRequest:
     """Host folders (a Python or Node prefix, say) shown read-only at the same path."""
     trust: Path | None = None
     """Folder of certificates, shown read-only at TRUST."""
+    disk: Path | None = None
+    """Storage GUEST: the image (raw, sparse, DISK_BYTES long, an ext4 in it) that holds its private changes."""
+    warm: tuple[Path, ...] = ()
+    """Storage GUEST: those of the areas' lowers, lowest first, that never change, are shared and so large that a
+    template should hold them, instead of sending them at each start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,8 @@ class StorageKind:
 
     OVERLAY = "overlay"
     COPY = "copy"
+    GUEST = "guest"
+    """On a disk of the guest's own that the host does not look into; the host gets copies (``Runtime.fetch``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +144,14 @@ class Runtime(Protocol):
         """End every process of the instance and return when they are gone. Ending an ended one is not an error.
 
         Raises WorkspaceFailure when a process survives the deadline.
+        """
+
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        """Storage GUEST: copy the private changes of the area at ``target`` into the new folder ``folder``.
+
+        They come in the form of an overlay's upper that the host can mount or view, and the guest is not trusted in
+        making them: ``bounds`` holds. Runtimes with other storage are never asked. Raises WorkspaceFailure,
+        StateUnwritable, FileRefused; ``folder`` is not there then.
         """
 
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
