@@ -1,0 +1,1 @@
+"""Environments: root file systems by content, made of packages, images and setups. See store.py."""
