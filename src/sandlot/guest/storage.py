@@ -1,0 +1,219 @@
+"""The storage of a guest, from inside and as its root: layers that the host sends, and the disk of private changes.
+
+::
+
+    /run/sandlot/layers/<name>              warm: in memory, kept by templates and their clones
+    /run/sandlot/disk/layers/<name>         cold: on the data disk
+    /run/sandlot/disk/areas/<area>/upper    what the workspace changes, e.g. <area> = home-agent
+    /run/sandlot/disk/areas/<area>/work
+
+``serve`` answers the requests of wire/layers.py on one connection to the host, until that ends. It runs outside of the
+agent's reach: in a process of the guest's own, which nobody of the workspace sees. The overlays are mounted without
+``userxattr``, so overlayfs's marks are ``trusted.*`` attributes, which no process of the workspace can make.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from sandlot.guest.packing import Packing
+from sandlot.guest.unpacking import CHUNK, FOLDER, LayerError, Reader, Unpacking
+from sandlot.wire import frames
+from sandlot.wire import layers as wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Iterator
+
+USER_ID = 1000
+MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024  # mount(2)
+_SOON = "100"
+"""Hundredths of a second after which what was written goes to the disk: a killed guest loses little."""
+
+
+class Storage:
+    """The places of one guest. ``disk``: the block device of its data disk."""
+
+    def __init__(
+        self, disk: str, *, root: str = "/run/sandlot", owner: int = USER_ID, opaque: str = "trusted.overlay.opaque"
+    ) -> None:
+        self.disk = disk
+        self.owner = owner
+        self.opaque = opaque
+        self.warm = os.path.join(root, "layers")
+        self.mounted = os.path.join(root, "disk")
+        self.cold = os.path.join(self.mounted, "layers")
+
+    def prepare(self) -> None:
+        """Make the place of warm layers, and load what a request needs: for a template, whose clones have it then."""
+        os.makedirs(self.warm, mode=0o700, exist_ok=True)
+        _libc()
+
+    def open_disk(self) -> None:
+        """Mount the data disk, once; its journal is replayed if it was not unmounted."""
+        if os.path.ismount(self.mounted):
+            return
+        os.makedirs(self.mounted, mode=0o700, exist_ok=True)
+        for name in ("dirty_expire_centisecs", "dirty_writeback_centisecs"):
+            with contextlib.suppress(OSError), open("/proc/sys/vm/" + name, "w") as file:
+                file.write(_SOON)
+        mount(self.disk, self.mounted, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "commit=1")
+        os.chmod(self.mounted, 0o700)
+        os.makedirs(self.cold, exist_ok=True)
+
+    def layers(self) -> list[bytes]:
+        """Names of the layers that are complete here."""
+        found: set[str] = set()
+        for place in (self.warm, self.cold):
+            with contextlib.suppress(FileNotFoundError):
+                found.update(name for name in os.listdir(place) if not name.startswith("."))
+        return sorted(os.fsencode(name) for name in found)
+
+    def put(self, name: bytes, place: bytes, reader: Reader) -> Unpacking:
+        """Take in a layer; half of one is never seen. Raises LayerError, OSError."""
+        if place == wire.COLD:
+            self.open_disk()
+        folder = os.fsencode(self.warm if place == wire.WARM else self.cold)
+        building = os.path.join(folder, b"." + name)
+        links = os.path.join(folder, b".links-" + name)
+        for each in (building, links):
+            _remove(each)
+            os.mkdir(each, 0o700)
+        target, scratch = os.open(building, FOLDER), os.open(links, FOLDER)
+        try:
+            unpacking = Unpacking(reader, target, scratch, opaque=self.opaque, owner=self.owner)
+            unpacking.run()
+        finally:
+            os.close(target)
+            os.close(scratch)
+        _remove(links)
+        if place == wire.COLD:
+            os.sync()  # or a kill could leave the layer with empty files
+        os.rename(building, os.path.join(folder, name))
+        return unpacking
+
+    def assemble(self, target: bytes, lowers: list[bytes]) -> None:
+        """Mount an area: the layers, lowest first, and on top what the workspace changes."""
+        self.open_disk()
+        upper, work = self._area(target)
+        stack = [self._layer(name) for name in lowers]
+        if not stack:
+            stack = [os.path.join(os.fsencode(self.warm), b".empty")]
+            os.makedirs(stack[0], exist_ok=True)
+        os.makedirs(target, exist_ok=True)
+        options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (b":".join(reversed(stack)), upper, work)
+        mount("sandlot", os.fsdecode(target), "overlay", MS_NOSUID | MS_NODEV | MS_NOATIME, self.options(options))
+
+    def options(self, places: bytes) -> str:
+        """How overlays are mounted: what the host cannot read back in an upper stays off."""
+        return os.fsdecode(places) + ",redirect_dir=off,index=off,metacopy=off,xino=off"
+
+    def _area(self, target: bytes) -> tuple[bytes, bytes]:
+        area = os.path.join(os.fsencode(self.mounted), b"areas", target.strip(b"/").replace(b"/", b"-"))
+        upper, work = os.path.join(area, b"upper"), os.path.join(area, b"work")
+        if not os.path.isdir(work):
+            os.makedirs(upper, exist_ok=True)
+            os.chmod(upper, 0o755)  # its mode is the mode of the root that shows inside
+            if self.owner >= 0:
+                os.chown(upper, self.owner, self.owner)
+            os.makedirs(work)
+        return upper, work
+
+    def _layer(self, name: bytes) -> bytes:
+        for place in (self.warm, self.cold):
+            path = os.path.join(os.fsencode(place), name)
+            if os.path.isdir(path):
+                return path
+        raise LayerError("there is no layer %r here" % name)
+
+    def take(self, target: bytes, connection: _socket.socket) -> None:
+        """Send what the workspace has changed in an area. Raises OSError."""
+        upper = os.open(self._area(target)[0], FOLDER)
+        try:
+            Packing(connection.sendall, opaque=self.opaque).run(upper)
+        finally:
+            os.close(upper)
+
+
+def serve(connection: _socket.socket, storage: Storage) -> None:
+    """Answer the host on a connected stream socket until it hangs up. The caller closes the connection."""
+    reader = Reader(lambda size: connection.recv(size))
+    os.umask(0)
+    for kind, fields in _requests(reader):
+        try:
+            answer = _answer(storage, kind, fields, reader, connection)
+        except OSError as error:
+            text = "%s: %s" % (error.strerror, os.fsdecode(error.filename)) if error.filename else str(error.strerror)
+            connection.sendall(frames.encode(wire.FAILED, 0, [b"%d" % (error.errno or 0), os.fsencode(text)[:2000]]))
+            return  # what is left of the request in the connection has no meaning
+        except LayerError as error:
+            connection.sendall(frames.encode(wire.FAILED, 0, [b"0", str(error).encode("utf-8", "replace")[:2000]]))
+            return
+        if answer is not None:
+            connection.sendall(frames.encode(wire.DONE, 0, answer))
+
+
+def _requests(reader: Reader) -> Iterator[tuple[int, list[bytes]]]:
+    while True:
+        try:
+            kind, _, length = frames.decode_header(reader.exactly(frames.HEADER.size))
+            yield kind, frames.decode_fields(reader.exactly(length))
+        except (LayerError, frames.FrameError, ConnectionError):
+            return  # the host has hung up
+
+
+def _answer(
+    storage: Storage, kind: int, fields: list[bytes], reader: Reader, connection: _socket.socket
+) -> list[bytes] | None:
+    if kind == wire.LAYERS:
+        return storage.layers()
+    if kind == wire.PUT:
+        done = storage.put(fields[0], fields[1], reader)
+        return [b"%d" % done.entries, b"%d" % done.bytes]
+    if kind == wire.ASSEMBLE:
+        at = 0
+        while at < len(fields):
+            count = int(fields[at + 1])
+            storage.assemble(fields[at], fields[at + 2 : at + 2 + count])
+            at += 2 + count
+        return []
+    if kind == wire.TAKE:
+        storage.take(fields[0], connection)
+        return None
+    if kind == wire.SYNC:
+        os.sync()
+        return []
+    raise LayerError("unknown request %d" % kind)
+
+
+def _remove(folder: bytes) -> None:
+    """Remove a folder of ours, if it is there: half a layer, or names that are not needed any more."""
+    for where, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(where, name))
+        for name in folders:
+            path = os.path.join(where, name)
+            (os.unlink if os.path.islink(path) else os.rmdir)(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(folder)
+
+
+def _libc():  # type: ignore[no-untyped-def]  # ctypes has no type for it that would say more
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+    """mount(2). Raises OSError naming the target."""
+    import ctypes
+
+    words = [os.fsencode(word) for word in (source, target, kind)]
+    if _libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(options)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "cannot mount %s: %s" % (kind, os.strerror(number)), target)
+
+
+__all__ = ["CHUNK", "Storage", "mount", "serve"]

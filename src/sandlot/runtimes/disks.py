@@ -1,0 +1,110 @@
+"""Data disks of guests: raw sparse images with an ext4 in them, made by the host without root.
+
+Formatting is done once for each size, with the host's own mke2fs; a disk is a copy of that, which takes no more room
+than what is written in it (and shares blocks where the file system can).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from sandlot import process
+from sandlot.bases.copying import copy_content
+from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.model.limits import Limits
+from sandlot.runtimes.base import DISK_BYTES
+
+__all__ = ["file_system_bytes", "make_disk", "mke2fs"]
+
+DEFAULT_BYTES: Final = 16 << 30
+"""What a workspace without a limit may write."""
+OVERHEAD: Final = 24 << 20
+"""What the file system itself needs, its journal included, beside what it may hold."""
+JOURNAL_MIB: Final = 8
+LEAST_BYTES: Final = 64 << 20
+STEP: Final = 16 << 20
+LEAST_INODES: Final = 4096
+BYTES_PER_INODE: Final = 16384
+"""As mke2fs does it by itself."""
+FORMAT_S: Final = 60.0
+_FEATURES: Final = (
+    "has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,"
+    "uninit_bg"
+)
+"""The same whatever the host's mke2fs.conf says, and all known to kernels for many years. No checksums of metadata: the
+disk is a file on the host, and a guest without KVM would feel them."""
+
+
+def mke2fs() -> Path | None:
+    """The host's program that makes file systems; it may lie where an ordinary user's PATH does not lead."""
+    found = shutil.which("mke2fs", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    return Path(found) if found else None
+
+
+def file_system_bytes(limits: Limits) -> int:
+    """The size of the file system that holds a workspace to its limit, in bytes: a few sizes only."""
+    wanted = DEFAULT_BYTES if limits.disk is None else limits.disk + limits.disk // 32 + OVERHEAD
+    return min(max(LEAST_BYTES, -(-wanted // STEP) * STEP), DISK_BYTES)
+
+
+def _inodes(limits: Limits, size: int) -> int:
+    usual = size // BYTES_PER_INODE
+    if limits.inodes is None:
+        return max(LEAST_INODES, usual)
+    return max(LEAST_INODES, min(limits.inodes + limits.inodes // 8, 2 * usual))
+
+
+def make_disk(cache: Path, disk: Path, limits: Limits) -> None:
+    """Make the new image ``disk``, empty, with room for what ``limits`` allow. ``cache``: where blanks are kept.
+
+    Raises IsolationUnavailable when there is no mke2fs, StateUnwritable.
+    """
+    try:
+        blank = _blank(cache / "disks", file_system_bytes(limits), _inodes(limits, file_system_bytes(limits)))
+        source = os.open(blank, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            target = os.open(disk, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                copy_content(source, target, os.fstat(source))
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+    except OSError as error:
+        raise StateUnwritable(f"cannot make {disk}: {error.strerror}") from error
+
+
+def _blank(folder: Path, size: int, inodes: int) -> Path:
+    """The formatted image to copy from, made if it is not there yet."""
+    blank = folder / f"ext4-{size >> 20}-{inodes}.img"
+    if blank.exists():
+        return blank
+    program = mke2fs()
+    if program is None:
+        raise IsolationUnavailable(
+            "there is no mke2fs to make the disk of a guest with", hint="install the package e2fsprogs"
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = folder / f".{os.urandom(6).hex()}"
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.ftruncate(fd, DISK_BYTES)
+        os.close(fd)
+        # Nothing is written that a sparse file has anyway (lazy, no discard); no reserve for root, who is not there.
+        argv = [
+            str(program), "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-N", str(inodes),
+            "-J", f"size={JOURNAL_MIB}", "-O", f"none,{_FEATURES}",
+            "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
+            "-L", "sandlot", str(draft), f"{size >> 10}k",
+        ]  # fmt: skip
+        done = process.run(argv, env={"PATH": "/usr/sbin:/usr/bin", "MKE2FS_CONFIG": os.devnull}, timeout=FORMAT_S)
+        if done.returncode != 0:
+            raise OSError(errno.EIO, f"mke2fs failed: {done.message}")
+        os.rename(draft, blank)
+    finally:
+        draft.unlink(missing_ok=True)
+    return blank
