@@ -8,7 +8,8 @@
     /run/sandlot/disk/areas/<area>/work
 
 ``serve`` answers the requests of wire/layers.py on one connection to the host, until that ends. It runs outside of the
-agent's reach: in a process of the guest's own, which nobody of the workspace sees. The overlays are mounted without
+agent's reach: in a process of the guest's own, which nobody of the workspace sees. (Import this file in the bridge
+before a template is saved: its clones need not load it then.) The overlays are mounted without
 ``userxattr``, so overlayfs's marks are ``trusted.*`` attributes, which no process of the workspace can make.
 """
 
@@ -18,7 +19,7 @@ import contextlib
 import os
 
 from sandlot.guest.packing import Packing
-from sandlot.guest.unpacking import CHUNK, FOLDER, LayerError, Reader, Unpacking
+from sandlot.guest.unpacking import FOLDER, LayerError, Reader, Unpacking
 from sandlot.wire import frames
 from sandlot.wire import layers as wire
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Iterator
 
+DATA_DISK = "/dev/vdb"  # see boot.py
 USER_ID = 1000
 MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024  # mount(2)
 _SOON = "100"
@@ -64,7 +66,8 @@ class Storage:
         os.makedirs(self.cold, exist_ok=True)
 
     def layers(self) -> list[bytes]:
-        """Names of the layers that are complete here."""
+        """Names of the layers that are complete here, on the data disk, too."""
+        self.open_disk()
         found: set[str] = set()
         for place in (self.warm, self.cold):
             with contextlib.suppress(FileNotFoundError):
@@ -137,7 +140,14 @@ class Storage:
             os.close(upper)
 
 
-def serve(connection: _socket.socket, storage: Storage) -> None:
+def serve(connection: _socket.socket, _words: list[bytes]) -> None:
+    """The job ``storage`` (see jobs.py). It must run where the bridge does: what it mounts is for the agent."""
+    storage = Storage(DATA_DISK)
+    storage.prepare()
+    answer_all(connection, storage)
+
+
+def answer_all(connection: _socket.socket, storage: Storage) -> None:
     """Answer the host on a connected stream socket until it hangs up. The caller closes the connection."""
     reader = Reader(lambda size: connection.recv(size))
     os.umask(0)
@@ -146,13 +156,18 @@ def serve(connection: _socket.socket, storage: Storage) -> None:
             answer = _answer(storage, kind, fields, reader, connection)
         except OSError as error:
             text = "%s: %s" % (error.strerror, os.fsdecode(error.filename)) if error.filename else str(error.strerror)
-            connection.sendall(frames.encode(wire.FAILED, 0, [b"%d" % (error.errno or 0), os.fsencode(text)[:2000]]))
+            _refuse(connection, error.errno or 0, os.fsencode(text))
             return  # what is left of the request in the connection has no meaning
         except LayerError as error:
-            connection.sendall(frames.encode(wire.FAILED, 0, [b"0", str(error).encode("utf-8", "replace")[:2000]]))
+            _refuse(connection, 0, str(error).encode("utf-8", "replace"))
             return
         if answer is not None:
             connection.sendall(frames.encode(wire.DONE, 0, answer))
+
+
+def _refuse(connection: _socket.socket, number: int, text: bytes) -> None:
+    with contextlib.suppress(OSError):  # the host may have hung up, which was the error
+        connection.sendall(frames.encode(wire.FAILED, 0, [b"%d" % number, text[:2000]]))
 
 
 def _requests(reader: Reader) -> Iterator[tuple[int, list[bytes]]]:
@@ -216,4 +231,4 @@ def mount(source: str, target: str, kind: str, flags: int, options: str) -> None
         raise OSError(number, "cannot mount %s: %s" % (kind, os.strerror(number)), target)
 
 
-__all__ = ["CHUNK", "Storage", "mount", "serve"]
+__all__ = ["Storage", "answer_all", "mount", "serve"]

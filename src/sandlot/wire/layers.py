@@ -51,7 +51,7 @@ MAX_DEPTH = 65536
 """Folders in folders."""
 
 # Requests to what serves the storage inside (guest/storage.py), as frames over a connection of their own.
-LAYERS = 1  #    -                                             -> DONE names of the layers that are complete there
+LAYERS = 1  #    -; opens the data disk                        -> DONE names of the layers that are complete there
 PUT = 2  #       name, place (WARM or COLD); a layer stream follows -> DONE entries, bytes of content
 ASSEMBLE = 3  #  (target, count, names of lowers, lowest first)... -> DONE
 TAKE = 4  #      target                                        -> a layer stream of its private changes
