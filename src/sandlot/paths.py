@@ -222,6 +222,10 @@ class Paths:
         return self.state / "environment-keys"
 
     @property
+    def python(self) -> Path:
+        return self.cache / "python"
+
+    @property
     def packages(self) -> Path:
         return self.cache / "packages"
 

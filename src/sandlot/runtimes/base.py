@@ -66,6 +66,14 @@ class LaunchRequest:
     """Host folders (a Python or Node prefix, say) shown read-only at the same path."""
     trust: Path | None = None
     """Folder of certificates, shown read-only at TRUST."""
+    root: Path | None = None
+    """The root file system of an environment (curated, see bases/environments), shown read-only; None: what the host
+    has."""
+    environment: str = ""
+    """Digest of that environment, for what a runtime keeps for it; empty for the host's."""
+    building: AreaMount | None = None
+    """A setup is to change the root: where its changes go. What is inside then thinks that it is root; nothing of the
+    kind may be started twice on the same upper."""
     disk: Path | None = None
     """Storage GUEST: the image (raw, sparse, DISK_BYTES long, an ext4 in it) that holds its private changes."""
     warm: tuple[Path, ...] = ()

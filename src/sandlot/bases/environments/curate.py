@@ -12,10 +12,8 @@ from sandlot.bases.environments.rootfs import Node, RootTree
 from sandlot.errors import ImageRefused
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES
 
-__all__ = ["MOUNT_POINTS", "curate", "variables_of"]
+__all__ = ["curate", "variables_of"]
 
-MOUNT_POINTS = ("proc", "dev", "sys", "run", "tmp", "workspace", "home/agent", "etc/sandlot")
-"""Where runtimes mount; ``Plan.environment`` checks that they are folders."""
 _EMPTY = (
     "dev",
     "mnt",

@@ -34,10 +34,27 @@ class Staged:
     executable: str
     prefix: Path | None
 
-    def argv(self, listening: int, idle_s: float, leash: int, limits: str = "") -> list[str]:
-        """The agent's command line; -I -S -E keep the workspace's files and site-packages out of it."""
+    def argv(
+        self, listening: int, idle_s: float, leash: int, limits: str = "", python: tuple[str, ...] = ()
+    ) -> list[str]:
+        """The agent's command line; -I -S -E keep the workspace's files and site-packages out of it.
+
+        ``python``: the words that start another interpreter than ``executable``, of the same version.
+        """
         code = f"import sys; sys.path.insert(0, {INSIDE!r}); from sandlot.guest.agent import main; main()"
-        return [self.executable, "-I", "-S", "-E", "-B", "-c", code, str(listening), str(idle_s), str(leash), limits]
+        return [
+            *(python or (self.executable,)),
+            "-I",
+            "-S",
+            "-E",
+            "-B",
+            "-c",
+            code,
+            str(listening),
+            str(idle_s),
+            str(leash),
+            limits,
+        ]
 
 
 @cache

@@ -72,8 +72,10 @@ class Held:
         values["refused"] = 1 if "processes" in self.groups.enforced or self._counted() else None
         values |= {"files": limits.open_files, "disk": limits.disk, "inodes": limits.inodes}
         if limits.disk is not None or limits.inodes is not None:
-            values["changes"] = ":".join(plan.changes(area) for area in request.areas)
-            values["fresh"] = 1 if all(area.overlay and _is_empty(area.upper) for area in request.areas) else None
+            root = [request.building] if request.building is not None and request.building.overlay else []
+            areas = [*request.areas, *root]
+            values["changes"] = ":".join(plan.changes(area) for area in areas)
+            values["fresh"] = 1 if all(area.overlay and _is_empty(area.upper) for area in areas) else None
         # Two files of the kernel that only count; the agent alone has them, and nobody can look into it.
         values |= {name: pass_on(descriptor) for name, descriptor in self.groups.events.items()}
         self.groups.close()

@@ -8,36 +8,21 @@ below a tree the agent can write: before bubblewrap 0.12 a symlink there makes i
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandlot.errors import StartFailed
 from sandlot.runtimes.base import HOME, PROJECT, AreaMount
+from sandlot.runtimes.curated import ETC_FILES, ETC_SHOWN, USER_ID, USR_LINKS
 
-__all__ = ["DEVICES", "ETC_FILES", "Plan", "environment"]
+__all__ = ["DEVICES", "ETC_FILES", "MOUNT_POINTS", "Plan", "environment"]
 
-USER_ID = 1000
+MOUNT_POINTS = ("proc", "dev", "sys", "run", "tmp", "workspace", "home/agent", "etc/sandlot")
+"""Folders that every environment has, for what is mounted on them."""
 RUN_BYTES = 64 << 20
 CHANGES = "/run/sandlot/changes"
-
-_USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC_SHOWN = (
-    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version", "fonts",
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "magic", "magic.mime", "mime.types", "os-release",
-    "perl", "pki/ca-trust", "pki/tls/certs", "protocols", "python3", "services", "ssl/certs", "ssl/openssl.cnf",
-    "timezone",
-)  # fmt: skip
-"""What toolchains need of /etc and what holds no secret. Never whole folders such as ssl or pki: they hold keys."""
-
-ETC_FILES = {
-    "passwd": f"root:x:0:0:root:/root:/bin/sh\nagent:x:{USER_ID}:{USER_ID}:agent:{HOME}:/bin/bash\n"
-    "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
-    "group": f"root:x:0:\nagent:x:{USER_ID}:\nnogroup:x:65534:\n",
-    "hosts": "127.0.0.1 localhost sandlot\n::1 localhost\n",
-    "resolv.conf": "nameserver 10.0.2.3\noptions timeout:2 attempts:2\n",  # answers when the network is open only
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
 
 # A root caller keeps its kernel uid inside (only that one can be mapped), so files of procfs that root may write
 # without any capability, /proc/sys first, would reach the host: `echo > /proc/sys/kernel/core_pattern` is code
@@ -85,22 +70,26 @@ class Plan:
         if at is not None:
             self.points.append(at)
 
-    def isolate(self, hostname: str) -> None:
-        """New namespaces of every kind, no way back out of them, no capabilities, no controlling terminal."""
+    def isolate(self, hostname: str, *, as_root: bool = False) -> None:
+        """New namespaces of every kind, no way back out of them, no capabilities, no controlling terminal.
+
+        ``as_root``: the one user there is is called 0 inside. It can do what 1000 can: it has no capability either.
+        """
+        user = "0" if as_root else str(USER_ID)
         self.add("--unshare-all", "--unshare-user", "--disable-userns")
-        self.add("--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", hostname)
+        self.add("--uid", user, "--gid", user, "--hostname", hostname)
         self.add("--cap-drop", "ALL", "--new-session", "--as-pid-1")
 
     def root(self, etc: dict[str, int]) -> None:
         """A curated, read-only look at the host's toolchain; ``etc`` maps our own files to descriptors."""
         self.add("--ro-bind", "/usr", "/usr", at="/usr")
-        for name in _USR_LINKS:
+        for name in USR_LINKS:
             path = Path("/", name)
             if path.is_symlink():
                 self.add("--symlink", os.readlink(path), str(path), at=str(path))
             elif path.is_dir():
                 self.add("--ro-bind", str(path), str(path), at=str(path))
-        for name in _ETC_SHOWN:
+        for name in ETC_SHOWN:
             path = Path("/etc", name)
             if path.is_symlink() and not path.exists():
                 continue
@@ -109,10 +98,32 @@ class Plan:
         for name, descriptor in etc.items():
             self.add("--perms", "0444", "--file", str(descriptor), f"/etc/{name}", at=f"/etc/{name}")
 
-    def kernel_files(self, tmp_bytes: int, devices: Path | None = None) -> None:
+    def environment(self, tree: Path, building: AreaMount | None = None) -> None:
+        """The root file system of an environment, read-only, or with changes of a setup on top.
+
+        What is mounted below it later is mounted on folders that are there. That is checked, in a tree of the store,
+        which nobody writes to; and on top of it a setup starts with no changes at all, so nothing that a program
+        inside has written has a say in it (CVE-2026-87766).
+        """
+        for point in MOUNT_POINTS:
+            if not stat.S_ISDIR(os.lstat(tree / point).st_mode) or (tree / point).resolve() != tree.resolve() / point:
+                raise StartFailed(
+                    f"the environment has no folder /{point} to mount at", hint="sandlot env prune, build"
+                )
+        if building is None:
+            self.add("--ro-bind", str(tree), "/", at="/")
+        elif building.work is None:
+            self.add("--bind", str(building.upper), "/", at="/")
+        else:
+            with os.scandir(building.upper) as entries:
+                if next(entries, None) is not None:
+                    raise StartFailed("a setup cannot be started twice on the same changes")
+            self.add("--overlay-src", str(tree), "--overlay", str(building.upper), str(building.work), "/", at="/")
+
+    def kernel_files(self, tmp_bytes: int, devices: Path | None = None, *, links: bool = True) -> None:
         """/proc, /dev and the memory file systems, each with a size: bubblewrap's default is half of the RAM.
 
-        ``devices`` holds nodes to show instead of the host's; see devices.py.
+        ``devices`` holds nodes to show instead of the host's; see devices.py. ``links``: /var is to be made, too.
         """
         self.add("--proc", "/proc", at="/proc")
         for name in _PROC_HIDDEN:
@@ -125,8 +136,9 @@ class Plan:
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/dev/shm", at="/dev/shm")  # noqa: S108  inside
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp", at="/tmp")  # noqa: S108  inside
         self.add("--perms", "0755", "--size", str(RUN_BYTES), "--tmpfs", "/run", at="/run")
-        self.add("--symlink", "/tmp", "/var/tmp", at="/var/tmp")  # noqa: S108  inside
-        self.add("--symlink", "/run", "/var/run", at="/var/run")
+        if links:
+            self.add("--symlink", "/tmp", "/var/tmp", at="/var/tmp")  # noqa: S108  inside
+            self.add("--symlink", "/run", "/var/run", at="/var/run")
 
     def show(self, source: Path, at: str) -> None:
         """A host folder, read-only."""
@@ -139,7 +151,7 @@ class Plan:
         """
         if mount.work is None:
             return mount.target
-        at = f"{CHANGES}/{os.path.basename(mount.target)}"
+        at = f"{CHANGES}/{os.path.basename(mount.target) or 'root'}"
         self.show(mount.upper, at)
         return at
 
@@ -153,10 +165,11 @@ class Plan:
             self.add("--overlay-src", str(lower))
         self.add("--overlay", str(mount.upper), str(mount.work), mount.target, at=mount.target)
 
-    def seal(self) -> None:
+    def seal(self, *, root: bool = True) -> None:
         """The root and /dev are memory file systems of unlimited size: nobody needs to write there."""
         self.add("--remount-ro", "/dev")
-        self.add("--remount-ro", "/")
+        if root:
+            self.add("--remount-ro", "/")
         self.add("--chdir", PROJECT)
 
     def check(self) -> None:

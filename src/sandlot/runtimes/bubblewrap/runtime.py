@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sandlot.runtimes.bubblewrap.interpreter import Staged
     from sandlot.runtimes.bubblewrap.probe import Prober
+    from sandlot.runtimes.relocated import Relocated
 
 __all__ = ["BubblewrapRuntime"]
 
@@ -72,8 +73,10 @@ class BubblewrapRuntime:
             descriptors = _Descriptors(stack)
             listening = descriptors.listen(request.socket)
             leash_read, leash_write = descriptors.leash()
-            etc = {name: descriptors.data(text) for name, text in ETC_FILES.items()}
-            plan = _plan(request, staged, etc, devices.own_nodes(self._paths))
+            own_etc = {} if request.root is not None else ETC_FILES  # an environment has its own, made like ours
+            etc = {name: descriptors.data(text) for name, text in own_etc.items()}
+            python = self._relocated(request)
+            plan = _plan(request, staged, python, etc, devices.own_nodes(self._paths))
             held = limiting.prepare(self._paths.state, token, request)
             stack.callback(held.abandon)
             told = held.told(plan, request, descriptors.pass_on)
@@ -82,11 +85,13 @@ class BubblewrapRuntime:
             info = os.dup(descriptors.data(""))
             stack.callback(os.close, info)
             info_fd = str(descriptors.passed[-1])
-            extra = ("--seccomp", str(descriptors.data(seccomp.program(pinned=held.pinned))), "--info-fd", info_fd)
+            as_root = request.building is not None
+            filtering = descriptors.data(seccomp.program(pinned=held.pinned, as_root=as_root))
+            extra = ("--seccomp", str(filtering), "--info-fd", info_fd)
             arguments = descriptors.data(plan.encoded(extra))
             argv = [
                 str(self._prober.chosen.path), "--args", str(arguments), "--",
-                *staged.argv(listening, request.idle_timeout_s or 0, leash_read, told),
+                *staged.argv(listening, request.idle_timeout_s or 0, leash_read, told, python.argv if python else ()),
             ]  # fmt: skip
             log = descriptors.log(request.log)
             # The environment is empty: --clearenv would still leave it readable in /proc/1/environ.
@@ -96,6 +101,13 @@ class BubblewrapRuntime:
             instance = held.apply(self._await(started, info, request, token))
             self._leashes[token] = os.dup(leash_write)  # not inheritable (PEP 446)
         return instance
+
+    def _relocated(self, request: LaunchRequest) -> Relocated | None:
+        if request.root is None:
+            return None
+        from sandlot.runtimes.relocated import relocated
+
+        return relocated(self._paths)
 
     def release(self, instance: Instance, socket: Path) -> None:
         """See Runtime.release."""
@@ -166,23 +178,33 @@ class BubblewrapRuntime:
         return len(found)
 
 
-def _plan(request: LaunchRequest, staged: Staged, etc: dict[str, int], nodes: Path | None) -> Plan:
+def _plan(
+    request: LaunchRequest, staged: Staged, python: Relocated | None, etc: dict[str, int], nodes: Path | None
+) -> Plan:
     from sandlot.runtimes.bubblewrap import limiting
     from sandlot.runtimes.bubblewrap.interpreter import INSIDE
 
     plan = Plan()
-    plan.isolate(request.hostname)
-    plan.root(etc)
-    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes)
+    plan.isolate(request.hostname, as_root=request.building is not None)
+    if request.root is None:
+        plan.root(etc)
+    else:
+        plan.environment(request.root, request.building)
+    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes, links=request.root is None)
     plan.show(staged.folder, INSIDE)
     if request.trust is not None:
         plan.show(request.trust, TRUST)
     prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
+    if python is not None:
+        from sandlot.runtimes.relocated import PYTHON_INSIDE
+
+        plan.show(python.folder, PYTHON_INSIDE)
+        prefixes = []
     for prefix in dict.fromkeys(prefixes):
         plan.show(prefix, str(prefix))
     for area in request.areas:
         plan.area(area)
-    plan.seal()
+    plan.seal(root=request.building is None)
     return plan
 
 
