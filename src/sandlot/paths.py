@@ -22,7 +22,9 @@ class GenerationPaths:
 
         g<N>/
         ├── workspace/{upper,work}   overlay storage    or  workspace/tree   copy storage
-        └── home/{upper,work}                           or  home/tree
+        ├── home/{upper,work}                           or  home/tree
+        ├── data.img                 guest storage: the data disk; {workspace,home}/upper are copies from it
+        └── fetch.lock               flock: shared while somebody reads such a copy, exclusive while it is renewed
     """
 
     root: Path
@@ -39,6 +41,14 @@ class GenerationPaths:
     def gateway_log(self) -> Path:
         """What the network gateway complained about."""
         return self.root / "gateway.log"
+
+    @property
+    def disk(self) -> Path:
+        return self.root / "data.img"
+
+    @property
+    def fetch_lock(self) -> Path:
+        return self.root / "fetch.lock"
 
     def area(self, name: str) -> Path:
         """The folder of one area (``workspace`` or ``home``)."""

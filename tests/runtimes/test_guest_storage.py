@@ -89,8 +89,8 @@ def test_changes_made_inside_come_out_as_an_upper(folder: Path, guest: Inside, l
     assert stat.S_ISFIFO((upper / "fifo").lstat().st_mode)
     assert not (upper / "kept").exists()
     assert taken.bytes < 10_000
-    shown = state_of_view([lower, upper]) if (upper / "sparse").unlink() is None else {}
-    assert shown == {
+    (upper / "sparse").unlink()
+    assert state_of_view([lower, upper]) == {
         b"kept": ("file", b"kept\n", True),
         b"full": ("folder",),
         b"full/new": ("file", b"new\n", False),
@@ -111,7 +111,9 @@ def test_a_saved_layer_can_be_stood_on_again(folder: Path, guest: Inside, lower:
     )
     asked = request(folder, guest, lower, middle)
     target = asked.areas[0].target
-    with guest.connect(f"cd {target} && test $(ls | tr '\\n' ,) = below,full,kept, && test $(ls full) = three") as storage:
+    with guest.connect(
+        f"cd {target} && test $(ls | tr '\\n' ,) = below,full,kept, && test $(ls full) = three"
+    ) as storage:
         storage.install(asked)
 
 
@@ -160,7 +162,7 @@ def test_a_disk_takes_no_room_and_holds_what_the_limit_says(folder: Path) -> Non
         assert info.st_size == DISK_BYTES
         assert info.st_blocks * 512 < 4 << 20
         assert stat.S_IMODE(info.st_mode) == 0o600
-    assert len(list((folder / "cache" / "disks").iterdir())) == 2
+    assert len(list((folder / "cache").iterdir())) == 2
 
 
 def test_without_mke2fs_the_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from sandlot.wire import layers as wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import ctypes
     from collections.abc import Iterator
 
 DATA_DISK = "/dev/vdb"  # see boot.py
@@ -215,7 +216,7 @@ def _remove(folder: bytes) -> None:
         os.rmdir(folder)
 
 
-def _libc():  # type: ignore[no-untyped-def]  # ctypes has no type for it that would say more
+def _libc() -> ctypes.CDLL:
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)

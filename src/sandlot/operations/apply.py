@@ -14,7 +14,7 @@ from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.handback import apply_to_host
-from sandlot.workspaces.lifecycle import storage_of
+from sandlot.workspaces.present import WORKSPACE, present
 from sandlot.workspaces.secrets import redactor_of
 
 
@@ -71,7 +71,8 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
             from sandlot.workspaces.secrets.leaving import refuse_exposed
 
             changed = (os.fsencode(change.path) for change in found.changes.files)
-            refuse_exposed(redactor, storage_of(context, record).stack("workspace"), changed, "the change")
+            with present(context, record, WORKSPACE) as storage:
+                refuse_exposed(redactor, storage.stack("workspace"), changed, "the change")
         apply_to_host(
             patch,
             Path(target).absolute(),

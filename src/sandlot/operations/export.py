@@ -13,7 +13,8 @@ from sandlot.runtimes.base import HOME
 from sandlot.workspaces import changes
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.export import archive_out, copy_out
-from sandlot.workspaces.lifecycle import storage_of, touch
+from sandlot.workspaces.lifecycle import touch
+from sandlot.workspaces.present import present
 from sandlot.workspaces.secrets import redactor_of
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -49,24 +50,25 @@ class Result:
 def run(context: Context, request: Request, _caller: Caller) -> Result:
     """Copy on the host without following any link; complete or not at all."""
     record = context.store.find(request.workspace)
-    storage = storage_of(context, record)
     if request.path == HOME or request.path.startswith(HOME + "/"):
-        stack = storage.stack("home")
+        area = "home"
         path = os.fsencode(os.path.normpath(os.path.relpath(request.path, HOME)))
         if path.startswith(b".."):
             raise UsageError(f"{request.path!r} is not below {HOME}")
         path = b"" if path == b"." else path
     else:
-        stack = storage.stack("workspace")
+        area = "workspace"
         path = changes.inside(request.path)
     redactor = None if request.allow_secrets else redactor_of(context, record)
-    if redactor is not None:
-        from sandlot.workspaces.secrets.leaving import refuse_exposed
-
-        refuse_exposed(redactor, stack, (path,), "what is to be exported")
     destination = Path(request.destination).absolute()
     copy = archive_out if destination.name.endswith(ARCHIVES) else copy_out
-    done = copy(stack, path, destination, overwrite=request.overwrite)
+    with present(context, record, (area,)) as storage:
+        stack = storage.stack(area)
+        if redactor is not None:
+            from sandlot.workspaces.secrets.leaving import refuse_exposed
+
+            refuse_exposed(redactor, stack, (path,), "what is to be exported")
+        done = copy(stack, path, destination, overwrite=request.overwrite)
     touch(context, record)
     context.store.add_event(record.id, "export", f"{request.path} to {destination}")
     return Result(str(destination), done.files, done.bytes, done.skipped, done.escaping_links)

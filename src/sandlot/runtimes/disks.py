@@ -16,9 +16,10 @@ from sandlot import process
 from sandlot.bases.copying import copy_content
 from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.model.limits import Limits
+from sandlot.paths import Paths
 from sandlot.runtimes.base import DISK_BYTES
 
-__all__ = ["file_system_bytes", "make_disk", "mke2fs"]
+__all__ = ["blanks_of", "file_system_bytes", "make_disk", "mke2fs", "most_inodes"]
 
 DEFAULT_BYTES: Final = 16 << 30
 """What a workspace without a limit may write."""
@@ -27,6 +28,7 @@ OVERHEAD: Final = 24 << 20
 JOURNAL_MIB: Final = 8
 LEAST_BYTES: Final = 64 << 20
 STEP: Final = 16 << 20
+EXTRA_STEP: Final = 256 << 20
 LEAST_INODES: Final = 4096
 BYTES_PER_INODE: Final = 16384
 """As mke2fs does it by itself."""
@@ -51,20 +53,27 @@ def file_system_bytes(limits: Limits) -> int:
     return min(max(LEAST_BYTES, -(-wanted // STEP) * STEP), DISK_BYTES)
 
 
-def _inodes(limits: Limits, size: int) -> int:
-    usual = size // BYTES_PER_INODE
-    if limits.inodes is None:
+def most_inodes(limits: Limits, extra: int = 0) -> int:
+    """How many files and folders that file system can hold."""
+    usual = (file_system_bytes(limits) + -(-extra // EXTRA_STEP) * EXTRA_STEP) // BYTES_PER_INODE
+    if limits.inodes is None or extra:
         return max(LEAST_INODES, usual)
     return max(LEAST_INODES, min(limits.inodes + limits.inodes // 8, 2 * usual))
 
 
-def make_disk(cache: Path, disk: Path, limits: Limits) -> None:
-    """Make the new image ``disk``, empty, with room for what ``limits`` allow. ``cache``: where blanks are kept.
+def blanks_of(paths: Paths) -> Path:
+    """Where the formatted images are kept that disks are copied from."""
+    return paths.cache / "guests" / "disks"
+
+
+def make_disk(blanks: Path, disk: Path, limits: Limits, *, extra: int = 0) -> None:
+    """Make the new image ``disk``, empty, with room for what ``limits`` allow, and for ``extra`` bytes of layers.
 
     Raises IsolationUnavailable when there is no mke2fs, StateUnwritable.
     """
     try:
-        blank = _blank(cache / "disks", file_system_bytes(limits), _inodes(limits, file_system_bytes(limits)))
+        size = min(file_system_bytes(limits) + -(-extra // EXTRA_STEP) * EXTRA_STEP, DISK_BYTES)
+        blank = _blank(blanks, size, most_inodes(limits, extra))
         source = os.open(blank, os.O_RDONLY | os.O_CLOEXEC)
         try:
             target = os.open(disk, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

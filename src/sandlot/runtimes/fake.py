@@ -18,7 +18,7 @@ from sandlot import process
 from sandlot.errors import CommandInterrupted, StartFailed, WorkspaceFailure
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Instance
-from sandlot.runtimes.base import Finding, LaunchRequest, ProbeReport, StorageKind
+from sandlot.runtimes.base import Bounds, Finding, LaunchRequest, ProbeReport, StorageKind
 
 __all__ = ["FakeRuntime", "Fault"]
 
@@ -86,6 +86,9 @@ class FakeRuntime:
         if Fault.IMMORTAL in self.faults and instance.token in self.living:
             raise WorkspaceFailure("a process of the workspace did not end", hint="sandlot repair")
         self.die(instance)
+
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        """See Runtime.fetch: nobody asks."""
 
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's words
         """See Runtime.strays."""

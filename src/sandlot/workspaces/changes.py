@@ -18,7 +18,8 @@ from sandlot.runtimes.base import PROJECT
 from sandlot.workspaces import difference
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.ignoring import ignored_additions
-from sandlot.workspaces.lifecycle import storage_of, touch
+from sandlot.workspaces.lifecycle import touch
+from sandlot.workspaces.present import WORKSPACE, present
 from sandlot.workspaces.states import layers_of
 
 __all__ = ["Compared", "compare", "inside", "saved_patch"]
@@ -62,20 +63,21 @@ def compare(
     """
     own = context.paths.workspace(record.id)
     old = area_layers(context.paths, layers_of(record, state), "workspace")
-    new = storage_of(context, record).stack("workspace")
     target = own.patches / os.urandom(8).hex() if patch else None
     wanted = [inside(path) for path in paths]
     try:
         if patch:
             _drop_old(own.patches)
-        ignored = ignored_additions(old, new, scratch=own.patches, paths=wanted) if not include_ignored else frozenset()
-        found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted, leave_out=ignored)
+        with present(context, record, WORKSPACE) as storage:
+            new = storage.stack("workspace")
+            out = frozenset() if include_ignored else ignored_additions(old, new, scratch=own.patches, paths=wanted)
+            found = difference.compare(old, new, patch_to=target, scratch=own.patches, paths=wanted, leave_out=out)
     except FileNotFoundError as error:
         raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was compared") from error
     if context.store.find(record.id).generation != record.generation:  # what was read may be half in the trash
         raise CommandInterrupted(f"workspace {record.label} was reset while it was compared")
     touch(context, record)
-    return Compared(found, target, len(ignored))
+    return Compared(found, target, len(out))
 
 
 def saved_patch(context: Context, record: WorkspaceRecord, handle: str) -> Path:

@@ -21,6 +21,7 @@ from sandlot.errors import (
     SandlotError,
     StateUnwritable,
 )
+from sandlot.model.environment import split_label
 from sandlot.model.limits import Limits
 from sandlot.model.network import Network
 from sandlot.model.workspace import Instance, Lifetime, WorkspaceRecord, WorkspaceState
@@ -30,6 +31,7 @@ from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.environments import building_mount, root_of
 from sandlot.workspaces.naming import check_labels, check_name
 from sandlot.workspaces.network import serving
 from sandlot.workspaces.store import Phase, now
@@ -71,7 +73,7 @@ def storage_of(context: Context, record: WorkspaceRecord) -> Storage:
     from sandlot.workspaces.storage import Storage  # with the bases: a command that runs needs neither
 
     generation = context.paths.workspace(record.id).generation(record.generation)
-    return Storage(record.storage, context.paths, generation, record.layers)
+    return Storage(record.storage, context.paths, generation, record.layers, record.limits)
 
 
 def socket_of(context: Context, record: WorkspaceRecord) -> Path:
@@ -135,6 +137,11 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
                 idle_timeout_s=_idle_seconds(record.lifetime) or None,
                 toolchains=tuple(Path(path) for path in record.toolchains),
                 trust=trust,
+                root=root_of(context, record),
+                environment=split_label(record.environment)[1],
+                building=building_mount(context, record) if record.building else None,
+                disk=storage.disk,
+                warm=storage.warm(),
             )
         )
         try:

@@ -7,29 +7,44 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sandlot.errors import StateUnwritable, WorkspaceBusy, WorkspaceNotFound
 
-__all__ = ["exclusive", "try_exclusive"]
+__all__ = ["exclusive", "renewed", "try_exclusive"]
 
 WAIT_S = 60.0
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the lock ``path`` alone. Raises WorkspaceBusy, calling it ``what``, when others hold it for too long."""
+def exclusive(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[int]:
+    """Hold the lock ``path``, whose descriptor this yields, alone.
+
+    Raises WorkspaceBusy, calling it ``what``, when others hold it for too long.
+    """
     end = time.monotonic() + wait_s
     while True:
         descriptor = _open(path)
         try:
             _wait(descriptor, end, what)
             if _in_place(descriptor, path):
-                yield
+                yield descriptor
                 return
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def renewed(path: Path, what: str, renew: Callable[[], None], *, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold the lock together with others, after ``renew`` was called while nobody else held it.
+
+    So what ``renew`` makes is as it is now, and stays in place while anybody looks at it. Raises WorkspaceBusy.
+    """
+    with exclusive(path, what, wait_s=wait_s) as descriptor:
+        renew()
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # others may renew it once more in between: that is as good
+        yield
 
 
 def _wait(descriptor: int, end: float, what: str) -> None:

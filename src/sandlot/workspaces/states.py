@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sandlot.errors import NameTaken, SandlotError, SnapshotNotFound, WorkspaceNotFound
 from sandlot.model.workspace import Snapshot, WorkspaceRecord
+from sandlot.runtimes.base import StorageKind
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
@@ -27,6 +28,7 @@ from sandlot.workspaces.lifecycle import (
     touch,
 )
 from sandlot.workspaces.naming import check_labels, check_name
+from sandlot.workspaces.present import present
 from sandlot.workspaces.store import now
 
 __all__ = ["BASELINE", "delete_snapshot", "find_snapshot", "fork", "layers_of", "reset", "snapshot"]
@@ -93,9 +95,16 @@ def _still(context: Context, record: WorkspaceRecord) -> Iterator[None]:
                 channel.finish()  # they go on before the next snapshot may begin
 
 
+def _awake(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
+    """A guest's state can be saved while it runs only. The caller holds the workspace's lock."""
+    if record.storage != StorageKind.GUEST or is_running(context, record):
+        return record
+    return launch(context, record)
+
+
 def _saved_layers(context: Context, record: WorkspaceRecord) -> tuple[str, ...]:
-    with _still(context, record):
-        return storage_of(context, record).save()
+    with _still(context, record), present(context, record, locked=True) as storage:
+        return storage.save()
 
 
 def snapshot(context: Context, key: str, name: str) -> tuple[WorkspaceRecord, Snapshot]:
@@ -104,6 +113,7 @@ def snapshot(context: Context, key: str, name: str) -> tuple[WorkspaceRecord, Sn
     with locked(context, key) as record, context.bases.in_use():
         if name == BASELINE or any(each.name == name for each in record.snapshots):
             raise NameTaken(f"workspace {record.label} already has a snapshot {name!r}", hint="choose another name")
+        record = _awake(context, record)
         taken = Snapshot(name, _saved_layers(context, record), now())
         record = replace(record, snapshots=(*record.snapshots, taken))
         context.store.save(record)
@@ -148,6 +158,7 @@ def fork(
     try:
         with context.bases.in_use():
             with locked(context, key) as source:
+                source = _awake(context, source)
                 layers = _saved_layers(context, source)
             touch(context, source)
             for name in names:

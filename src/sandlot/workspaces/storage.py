@@ -1,8 +1,10 @@
-"""A workspace's private changes on disk, in one of two ways behind the same verbs.
+"""A workspace's private changes on disk, in one of three ways behind the same verbs.
 
 ``overlay``: an empty upper over shared layers; making, resetting and comparing cost what changed.
 ``copy``: a full copy of the layers, for machines where the state folder or bubblewrap cannot do overlays. Same verbs,
 cost of the whole tree.
+``guest``: on a data disk that only the workspace's guest reads. The upper folders on the host are copies, as old as the
+last time somebody asked through ``present`` (present.py): ``stack`` and ``save`` are for the block it guards.
 """
 
 from __future__ import annotations
@@ -15,21 +17,36 @@ from pathlib import Path
 from sandlot.bases.building import building_folder
 from sandlot.bases.capture import capture, materialize, merge
 from sandlot.bases.layer import AREAS, MAX_LAYERS, area_layers, new_layer_id, publish
+from sandlot.bases.records import read_layer
 from sandlot.errors import StateUnwritable
+from sandlot.model.limits import Limits
 from sandlot.paths import GenerationPaths, Paths
 from sandlot.runtimes.base import AREA_TARGETS, AreaMount, StorageKind
 
-__all__ = ["Storage"]
+__all__ = ["WARM_BYTES", "WARM_FILES", "Storage"]
+
+WARM_FILES = 500
+WARM_BYTES = 16 << 20
+"""A base's layer with as many files, or bytes, is kept in a template of guests: sending it takes a second or more where
+the guest's processor is emulated, and making a template takes several."""
+NAME_BYTES = 512
+MOST_WARM_BYTES = 1 << 30
+"""A larger layer is none for the memory of a guest."""
+
+_NO_LIMITS = Limits()
 
 
 class Storage:
     """The trees of one generation: ``layers`` below, private changes on top."""
 
-    def __init__(self, kind: str, paths: Paths, generation: GenerationPaths, layers: Sequence[str]) -> None:
+    def __init__(
+        self, kind: str, paths: Paths, generation: GenerationPaths, layers: Sequence[str], limits: Limits = _NO_LIMITS
+    ) -> None:
         self.kind = kind
         self.paths = paths
         self.generation = generation
         self.layers = tuple(layers)
+        self.limits = limits
 
     def prepare(self) -> None:
         """Make the folders of a fresh generation. Raises StateUnwritable."""
@@ -40,12 +57,40 @@ class Storage:
                     (folder / "upper").mkdir(parents=True)  # its mode is the mode of the root that shows inside
                     (folder / "upper").chmod(0o755)
                     (folder / "work").mkdir()
+                elif self.kind == StorageKind.GUEST:
+                    (folder / "upper").mkdir(parents=True)
                 else:
                     folder.mkdir(parents=True)
                     materialize(area_layers(self.paths, self.layers, area), folder / "tree")
                     (folder / "tree").chmod(0o755)
         except OSError as error:
             raise StateUnwritable(f"cannot make {self.generation.root}: {error.strerror}") from error
+        if self.kind == StorageKind.GUEST:
+            from sandlot.runtimes.disks import blanks_of, make_disk
+
+            make_disk(blanks_of(self.paths), self.generation.disk, self.limits, extra=self._cold_bytes())
+
+    @property
+    def disk(self) -> Path | None:
+        """The data disk of a guest."""
+        return self.generation.disk if self.kind == StorageKind.GUEST else None
+
+    def warm(self) -> tuple[Path, ...]:
+        """Lowers that a template of guests is to hold, in memory; the others are sent at each start."""
+        if self.kind != StorageKind.GUEST:
+            return ()
+        found = []
+        for layer in self.layers:
+            facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
+            many = facts is not None and (facts.files >= WARM_FILES or facts.bytes >= WARM_BYTES)
+            if facts is not None and many and facts.bytes < MOST_WARM_BYTES:
+                found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
+        return tuple(found)
+
+    def _cold_bytes(self) -> int:
+        """What the layers take that are sent to the data disk."""
+        warm = {folder.parent.name for folder in self.warm()}
+        return sum(_size(self.paths.layer(layer)) for layer in self.layers if layer not in warm)
 
     def mounts(self) -> tuple[AreaMount, ...]:
         """What the runtime mounts."""
@@ -56,6 +101,10 @@ class Storage:
         if self.kind == StorageKind.COPY:
             return AreaMount(target, folder / "tree")
         lowers = tuple(area_layers(self.paths, self.layers, area))
+        if self.kind == StorageKind.GUEST:
+            return AreaMount(
+                target, folder / "upper", lowers=tuple(each for each in lowers if each != self.paths.empty)
+            )
         return AreaMount(target, folder / "upper", folder / "work", lowers)
 
     def stack(self, area: str) -> list[Path]:
@@ -70,7 +119,7 @@ class Storage:
 
         The new layer is published but referred to by no record yet: hold ``BaseStore.in_use`` until it is.
         """
-        if self.kind == StorageKind.OVERLAY and all(_is_empty(self.generation.area(area) / "upper") for area in AREAS):
+        if self.kind != StorageKind.COPY and all(_is_empty(self.generation.area(area) / "upper") for area in AREAS):
             return self.layers
         layer = new_layer_id()
         with self._building() as building:
@@ -107,6 +156,24 @@ class Storage:
                 yield folder
         except OSError as error:
             raise StateUnwritable(f"cannot save the workspace's state: {error.strerror}: {error.filename}") from error
+
+
+def _size(folder: Path) -> int:
+    """Bytes that a layer takes, with something for each name; what hostile code named is not followed."""
+    total = 0
+    pending = [os.fsencode(folder)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    total += NAME_BYTES
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue  # closed to us, or too deep a path: the disk has room to spare
+    return total
 
 
 def _is_empty(folder: Path) -> bool:

@@ -24,7 +24,8 @@ from sandlot.model.base import Base, OriginKind
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.workspaces import difference, tools
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import Progress, is_running, launch, locked, storage_of
+from sandlot.workspaces.lifecycle import Progress, is_running, launch, locked
+from sandlot.workspaces.present import WORKSPACE, present
 
 __all__ = ["Pushed", "push"]
 
@@ -67,8 +68,9 @@ def _send(context: Context, record: WorkspaceRecord, base: Base, *, force: bool)
     old = area_layers(context.paths, record.baseline, "workspace")
     new = area_layers(context.paths, base.layers, "workspace")
     changed = [os.fsencode(change.path) for change in difference.changed_paths(old, new)]
-    with View(old) as before, View(new) as after, View(storage_of(context, record).stack("workspace")) as now:
-        wanted = [path for path in changed if not _same(after, now, path)]
+    with View(old) as before, View(new) as after:
+        with present(context, record, WORKSPACE, locked=True) as storage, View(storage.stack("workspace")) as now:
+            wanted = [path for path in changed if not _same(after, now, path)]
         if not wanted:
             return 0, 0
         try:

@@ -18,7 +18,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import TRUST, LaunchRequest, ProbeReport
+from sandlot.runtimes.base import TRUST, Bounds, LaunchRequest, ProbeReport
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -167,6 +167,9 @@ class BubblewrapRuntime:
             from sandlot.runtimes.bubblewrap import cgroups
 
             cgroups.remove(instance.cgroups)
+
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        """See Runtime.fetch: nobody asks, for what changes lies in folders of the host."""
 
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         """See Runtime.strays: control groups are all that a start makes elsewhere."""

@@ -1,0 +1,82 @@
+"""The trees of a workspace as they are now, for code of the host that reads them.
+
+Where changes lie in folders of the host there is nothing to do. A guest has its own disk, which the host does not
+look into (it is written by hostile code, and its driver is the kernel's): the guest sends a copy each time somebody
+asks, and is started for it if it is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sandlot.errors import CommandInterrupted, StateUnwritable
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.runtimes.base import AREA_TARGETS, Bounds, StorageKind
+from sandlot.workspaces import locks
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.lifecycle import ensure_running, socket_of, storage_of
+
+if TYPE_CHECKING:
+    from sandlot.workspaces.storage import Storage
+
+__all__ = ["WORKSPACE", "present"]
+
+WORKSPACE = ("workspace",)
+ALL = tuple(AREA_TARGETS)
+FETCH_WAIT_S = 600.0
+"""How long to wait for others who fetch or read the same copies."""
+
+
+@contextlib.contextmanager
+def present(
+    context: Context, record: WorkspaceRecord, areas: Sequence[str] = ALL, *, locked: bool = False
+) -> Iterator[Storage]:
+    """The workspace's trees, of which ``areas`` are as they are now and stay as they are throughout the block.
+
+    With ``locked`` the caller holds the workspace's lock and has seen to it that it runs, if it is a guest. Raises
+    CommandInterrupted when the workspace is stopped or reset meanwhile, StateUnwritable, and what a start may raise.
+    """
+    if record.storage != StorageKind.GUEST:
+        yield storage_of(context, record)
+        return
+    if not locked:
+        record = ensure_running(context, record)
+    storage = storage_of(context, record)
+    what = f"the copy of workspace {record.label}'s files"
+
+    def renew() -> None:
+        for area in areas:
+            _fetch(context, record, storage, area)
+
+    with locks.renewed(storage.generation.fetch_lock, what, renew, wait_s=FETCH_WAIT_S):
+        yield storage
+
+
+def _fetch(context: Context, record: WorkspaceRecord, storage: Storage, area: str) -> None:
+    """Put a fresh copy of an area's changes in the place of the old one."""
+    from sandlot.bases.trees import move_to_trash, remove_tree
+    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes, most_inodes
+
+    if record.instance is None:
+        raise CommandInterrupted(f"workspace {record.label} was stopped while its files were fetched")
+    folder = storage.generation.area(area)
+    fresh = folder / f"fetched-{os.urandom(6).hex()}"
+    # The disk is as large as the limits were when it was made.
+    size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
+    bounds = Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
+    runtime = context.runtime(record.runtime)
+    try:
+        runtime.fetch(record.instance, socket_of(context, record), AREA_TARGETS[area], fresh, bounds)
+        old = folder / "upper"
+        move_to_trash(old, context.paths)  # killed in between, there is none: the next one makes it
+        os.rename(fresh, old)
+    except OSError as error:
+        raise StateUnwritable(f"cannot keep the workspace's files: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(StateUnwritable):
+            remove_tree(fresh)
+            for left in folder.glob("fetched-*"):  # of those who were killed: nobody else fetches now
+                remove_tree(left)
