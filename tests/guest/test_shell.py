@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandlot.errors import ProtocolError, StateUnwritable
+from sandlot.guest import sink
 from sandlot.guest.transcript import Transcript
 from sandlot.wire import frames, messages
 from sandlot.wire import shell as wire
@@ -64,7 +65,7 @@ def test_a_transcript_gives_back_what_was_added_from_wherever_it_is_kept(
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        transcript = Transcript(ring.make(folder, 24, 80), 24, 80)
+        transcript = Transcript(sink.of(ring.make(folder, 24, 80)), 24, 80)
         stream = bytearray()
         for number, size in enumerate(sizes):
             data = (b"%07d," % number * (size // 8 + 1))[:size]
@@ -86,7 +87,7 @@ def test_a_transcript_gives_back_what_was_added_from_wherever_it_is_kept(
 
 
 def test_a_value_that_is_cut_by_a_page_is_blanked_out_all_the_same(tmp_path: Path) -> None:
-    transcript = Transcript(ring.make(tmp_path, 24, 80), 24, 80)
+    transcript = Transcript(sink.of(ring.make(tmp_path, 24, 80)), 24, 80)
     transcript.add(b"before hunter2-hunter2 behind")
     redactor = Redactor(["hunter2-hunter2"])
     whole = b"".join(ring.read(tmp_path, at, 5, redactor).data for at in range(0, 29, 5))

@@ -349,10 +349,10 @@ class Service(Supervisor):
         )
         record = frames.encode(messages.EXITED, self.request, exited.fields())
         try:
-            os.pwrite(self.record, record + frames.encode(service.REPORT, self.request, self.report.fields()), 0)
+            self.record.write(record + frames.encode(service.REPORT, self.request, self.report.fields()), 0)
         except OSError:
             pass  # the host's disk is full: clients that wait are still told
-        os.close(self.record)
+        self.record.close()
         self.audience.close(starter)
         try:
             self.control.send(b"E")

@@ -10,7 +10,7 @@ import os
 import select
 import time
 
-from sandlot.guest import channel, protect, tree
+from sandlot.guest import channel, protect, sink, tree
 from sandlot.guest.shell_client import Client
 from sandlot.guest.signals import signal
 from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S
@@ -42,8 +42,9 @@ class Shell:
         self.control = control
         self.spec = spec
         self.request = request
-        self.record, ring = descriptors
-        self.transcript = Transcript(ring, spec.rows, spec.columns)
+        record, ring = descriptors
+        self.record = sink.of(record)
+        self.transcript = Transcript(sink.of(ring), spec.rows, spec.columns)
         self.poller = select.poll()
         self.clients: dict[int, Client] = {}
         self.queue = bytearray()
@@ -337,10 +338,10 @@ class Shell:
         """The transcript, then the durable record, then the clients, then the agent."""
         self.transcript.finish()
         try:
-            os.pwrite(self.record, frames.encode(messages.EXITED, self.request, exited.fields()), 0)
+            self.record.write(frames.encode(messages.EXITED, self.request, exited.fields()), 0)
         except OSError:
             pass  # the host's disk is full: the clients are still told
-        os.close(self.record)
+        self.record.close()
         for client in list(self.clients.values()):
             try:
                 client.send(messages.EXITED, exited.fields())

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 
+from sandlot.guest import sink
 from sandlot.wire import messages
 
 TYPE_CHECKING = False  # typing is not imported at the start of an agent
@@ -27,7 +28,7 @@ class Stream:
     def __init__(self, target: int, quota: int, masking: "Masking | None" = None) -> None:
         self.source, self.sink = os.pipe()
         os.set_blocking(self.source, False)
-        self.target = target
+        self.target = sink.of(target)
         self.quota = quota
         self.masking = masking
         self.total = 0
@@ -62,9 +63,9 @@ class Stream:
     def _move(self) -> int:
         """Move once; returns how many bytes were taken from the pipe."""
         room = self.quota - self.total
-        if self.masking is None and room > 0 and sys.version_info >= (3, 10):
+        if self.masking is None and room > 0 and not self.target.remote and sys.version_info >= (3, 10):
             try:
-                moved = os.splice(self.source, self.target, min(CHUNK, room), offset_dst=self.total)
+                moved = os.splice(self.source, self.target.descriptor, min(CHUNK, room), offset_dst=self.total)
                 self.total += moved
                 return moved
             except OSError as error:
@@ -80,7 +81,7 @@ class Stream:
         kept = 0
         if room > 0:
             try:
-                kept = os.pwrite(self.target, data[:room], self.total)
+                kept = self.target.write(data[:room], self.total)
             except OSError:
                 self.quota = self.total  # the host's disk is full: count on, keep the tail in memory
         if kept < len(data):
@@ -92,7 +93,7 @@ class Stream:
         if self.tail:
             return self.tail[-size:]
         try:
-            return os.pread(self.target, size, max(0, self.total - size))
+            return self.target.last(size, self.total)
         except OSError:
             return b""
 
@@ -109,7 +110,7 @@ class Stream:
         """Put the end of an over-long stream behind the part that was kept."""
         if self.tail:
             try:
-                os.pwrite(self.target, self.tail, self.quota)
+                self.target.write(self.tail, self.quota)
             except OSError:
                 pass
 

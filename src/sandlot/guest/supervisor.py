@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from sandlot.guest import channel, protect, tree
+from sandlot.guest import channel, protect, sink, tree
 from sandlot.guest.signals import signal
 from sandlot.guest.stream import streams_of
 from sandlot.guest.watch import Hits
@@ -38,7 +38,8 @@ class Supervisor:
         self.control = control
         self.command = command
         self.request = request
-        self.stdin, out, err, self.record = descriptors
+        self.stdin, out, err, record = descriptors
+        self.record = sink.of(record)
         self.streams = streams_of(command, out, err)
         self.poller = select.poll()
         self.detached = bool(command.flags & messages.DETACHED)
@@ -133,7 +134,7 @@ class Supervisor:
         text = "sandlot: %s: %s\n" % (os.fsdecode(error.filename or self.command.argv[0]), error.strerror)
         data = os.fsencode(text)
         try:
-            os.pwrite(self.streams[1].target, data, 0)
+            self.streams[1].target.write(data, 0)
         except OSError:
             pass  # the host's disk is full; the exit code says it too
         self._send(messages.STARTED, [b"0"])
@@ -292,10 +293,10 @@ class Supervisor:
     def _finish(self, exited: messages.Exited) -> None:
         """The durable record first, then the client, then the agent."""
         try:
-            os.pwrite(self.record, frames.encode(messages.EXITED, self.request, exited.fields()), 0)
+            self.record.write(frames.encode(messages.EXITED, self.request, exited.fields()), 0)
         except OSError:
             pass  # the host's disk is full: the client that waits is still told
-        os.close(self.record)
+        self.record.close()
         self._send(messages.EXITED, exited.fields())
         self._detach()
         try:

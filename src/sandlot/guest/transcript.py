@@ -1,14 +1,13 @@
 """What a shell prints, as it is kept: a ring in a file of the host."""
 
-import os
-
+from sandlot.guest.sink import Sink
 from sandlot.wire import shell as wire
 
 
 class Transcript:
     """The ring in the host's file; see wire/shell.py."""
 
-    def __init__(self, file: int, rows: int, columns: int) -> None:
+    def __init__(self, file: Sink, rows: int, columns: int) -> None:
         self.file = file
         self.total = 0
         self.rows = rows
@@ -18,7 +17,7 @@ class Transcript:
     def head(self) -> None:
         """Write down how far it goes. A file system that fails loses output, never the shell."""
         try:
-            os.pwrite(self.file, wire.HEADER.pack(wire.CAPACITY, self.total, self.rows, self.columns), 0)
+            self.file.write(wire.HEADER.pack(wire.CAPACITY, self.total, self.rows, self.columns), 0)
         except OSError:
             pass
 
@@ -27,9 +26,9 @@ class Transcript:
         at = self.total % wire.CAPACITY
         first = data[: wire.CAPACITY - at]
         try:
-            os.pwrite(self.file, first, wire.DATA + at)
+            self.file.write(first, wire.DATA + at)
             if len(first) < len(data):
-                os.pwrite(self.file, data[len(first) :], wire.DATA)
+                self.file.write(data[len(first) :], wire.DATA)
         except OSError:
             pass  # see head
         self.total += len(data)
@@ -38,7 +37,7 @@ class Transcript:
     def finish(self) -> None:
         """Give back what a short one did not use."""
         try:
-            os.ftruncate(self.file, wire.DATA + min(self.total, wire.CAPACITY))
+            self.file.cut(wire.DATA + min(self.total, wire.CAPACITY))
         except OSError:
             pass
-        os.close(self.file)
+        self.file.close()

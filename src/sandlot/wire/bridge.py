@@ -4,7 +4,7 @@ Every frame has the 12-byte header of ``frames``, with the stream's number in th
 most PAYLOAD bytes, so that a frame is one buffer of the port. Stream 0 is about the guest itself::
 
     HELLO      guest -> host   name, value...   the bridge runs: once after boot, so a template is ready when it came
-    CONFIGURE  host -> guest   name, value...   a session begins (after a clone): see CONFIGURE's names; -> DONE | REFUSED
+    CONFIGURE  host -> guest   name, value...   a session begins, after a clone -> DONE | REFUSED
     START      host -> guest   name, value...   mount what was configured, start the agent -> DONE | REFUSED
     DONE       guest -> host   the request's kind in decimal, name, value...
     REFUSED    guest -> host   the request's kind in decimal, code, message, details...
@@ -146,7 +146,7 @@ def values_of(fields: "list[bytes]") -> "dict[bytes, bytes]":
     """The same back; unknown names are for newer sides, and nobody's fault. Raises BridgeError."""
     if len(fields) % 2:
         raise BridgeError("a name without a value")
-    return dict(zip(fields[::2], fields[1::2]))
+    return dict(zip(fields[::2], fields[1::2]))  # noqa: B905  Python 3.9
 
 
 # Names in CONFIGURE: what a clone must not share with its template.

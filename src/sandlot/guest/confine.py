@@ -1,0 +1,114 @@
+"""Starting the agent of a guest: PID 1 of a namespace of its own, an ordinary user without any privilege.
+
+The bridge stays outside of that namespace, so the agent knows its connections by ``channel.peer_is_outside``, and
+nothing inside can see, signal or inspect the bridge.
+"""
+
+import _socket
+import ctypes
+import os
+import sys
+
+from sandlot.guest.bridge import Refused, Started
+from sandlot.wire import bridge as wire
+
+USER = 1000
+FOLDER = "/run/sandlot/bridge"
+ADDRESS = FOLDER + "/agent.sock"
+"""In a folder that is root's alone; whoever got there would still be inside for the agent."""
+BACKLOG = 128
+_NEWNS, _NEWPID, _NEWIPC = 0x00020000, 0x20000000, 0x08000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 24, 38, 36
+_CAPABILITIES = 64
+_CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import main; main()"
+"""The path is where this very file comes from: the agent runs the code that the bridge runs."""
+
+
+def start(values: "dict[bytes, bytes]") -> Started:
+    """Start the agent as START says. Raises Refused, OSError."""
+    os.makedirs(FOLDER, 0o700, exist_ok=True)
+    library = ctypes.CDLL(None, use_errno=True)
+    _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    leash, _held = os.pipe()  # never let go of: what the agent's host process hangs on is its keeper's business
+    telling, told = os.pipe()
+    try:
+        try:
+            os.unlink(ADDRESS)
+        except FileNotFoundError:
+            pass
+        listener.bind(ADDRESS)
+        listener.listen(BACKLOG)
+        middle = os.fork()
+        if middle == 0:
+            _enter(library, listener.fileno(), leash, told, values)
+        os.close(told)
+        told = -1
+        words = _all(telling)
+        os.waitpid(middle, 0)
+        pid, _, trouble = words.partition(b" ")
+        if trouble or not pid.isdigit():
+            raise Refused("start_failed", "the agent could not be started: " + os.fsdecode(trouble or b"no answer"))
+        return Started(ADDRESS, os.pidfd_open(int(pid)))
+    finally:
+        listener.close()
+        for descriptor in (leash, telling, *([told] if told >= 0 else [])):
+            os.close(descriptor)
+
+
+def _all(descriptor: int) -> bytes:
+    """Everything until the last writer is gone: the agent's program has been started, or its process has ended."""
+    found = b""
+    while len(found) < 4096:
+        data = os.read(descriptor, 4096)
+        if not data:
+            break
+        found += data
+    return found
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
+
+
+def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: "dict[bytes, bytes]") -> None:
+    """The process between: its child is the first in the new namespace. Never returns."""
+    try:
+        _check(library.unshare(_NEWNS | _NEWPID | _NEWIPC), "make namespaces")
+        pid = os.fork()
+        if pid:
+            os.write(told, b"%d" % pid)
+            os._exit(0)
+        _become(library, listener, leash, values)
+    except BaseException as error:
+        os.write(told, b" " + os.fsencode(str(error))[:1000])
+    finally:
+        os._exit(1)
+
+
+def _become(library: "ctypes.CDLL", listener: int, leash: int, values: "dict[bytes, bytes]") -> None:
+    """PID 1: give everything up and run the agent. Raises OSError."""
+    _check(library.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None), "keep mounts apart")
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _check(library.mount(b"proc", b"/proc", b"proc", flags, None), "mount /proc")
+    os.setsid()
+    for capability in range(_CAPABILITIES):
+        if library.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break  # there are no more of them
+    os.setgroups([])
+    os.setresgid(USER, USER, USER)
+    os.setresuid(USER, USER, USER)  # which drops every capability
+    _check(library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce privileges")
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.set_inheritable(listener, True)
+    os.set_inheritable(leash, True)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    python = os.fsdecode(values.get(wire.PYTHON, b"")) or sys.executable
+    idle, limits = values.get(wire.IDLE, b"0").decode(), values.get(wire.LIMITS, b"").decode()
+    arguments = ["-I", "-S", "-E", "-B", "-c", _CODE % root, "%d" % listener, idle, "%d" % leash, limits]
+    os.chdir("/")
+    os.execve(python, [python, *arguments], {})  # noqa: S606  a list of arguments
