@@ -30,6 +30,7 @@ __all__ = [
     "reap",
     "run",
     "session",
+    "spawn_bound",
     "spawn_detached",
     "terminate",
 ]
@@ -224,6 +225,37 @@ def spawn_detached(
     )
     _children[process.pid] = process
     return process
+
+
+def spawn_bound(
+    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str], log: int, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel kills when we end, however we do (PR_SET_PDEATHSIG, prctl(2)).
+
+    The kernel means the thread that starts it: call this from one that lives as long as the process.
+    """
+    import ctypes
+    import subprocess
+
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def bind() -> None:
+        prctl(1, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the kernel knew
+            os._exit(1)
+
+    return subprocess.Popen(
+        argv,
+        cwd="/",
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=bind,  # noqa: PLW1509  we have one thread
+    )
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

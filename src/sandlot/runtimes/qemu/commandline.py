@@ -1,0 +1,157 @@
+"""The command line of QEMU: a list of data before it is a string.
+
+One machine, always the same devices, none by default and no network card: whatever a guest reaches goes through the
+channel. A template can be cloned only by a QEMU of the same version with the same machine, processor and devices, so
+all that is hashed into its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot import process
+from sandlot.errors import IsolationUnavailable
+
+__all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find"]
+
+FORMAT = "1"
+MEMORY = 2 << 30
+"""Bytes of memory that a guest believes to have; on the host it takes what it has touched."""
+PORT_NAME = "sandlot"
+_VERSION = re.compile(rb"version (\d+(?:\.\d+)+)")
+_OLDEST = (6, 0)
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A QEMU on this machine."""
+
+    path: Path
+    version: str
+    stamp: str
+    """Changes when the file does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a guest's hardware looks like: what a template and its clones must have in common."""
+
+    emulator: Emulator
+    accelerator: str
+    """``kvm`` or ``tcg``."""
+    processors: int
+    memory: int = MEMORY
+
+    @property
+    def key(self) -> str:
+        """Of everything that a clone must have like its template."""
+        words = _hardware(self, Path("RAM"), "share", Path("ROOT"), Path("DATA"), 0, 0)
+        text = "\0".join((FORMAT, self.emulator.version, self.emulator.stamp, *words))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def find() -> Emulator:
+    """The QEMU of this machine: SANDLOT_QEMU, else the one on the PATH. Raises IsolationUnavailable."""
+    name = os.environ.get("SANDLOT_QEMU") or shutil.which("qemu-system-x86_64")
+    if not name or not os.access(name, os.X_OK):
+        raise IsolationUnavailable("qemu-system-x86_64 is not there", hint="apt-get install qemu-system-x86")
+    info = os.stat(name)
+    stamp = f"{info.st_ino}:{info.st_size}:{info.st_mtime_ns}"
+    return Emulator(Path(name), _version(name, stamp), stamp)
+
+
+def _version(name: str, stamp: str) -> str:
+    known = _versions.get((name, stamp))
+    if known is None:
+        done = process.run([name, "--version"], env={"LC_ALL": "C"}, timeout=30)
+        match = _VERSION.search(done.stdout)
+        if match is None or tuple(map(int, match[1].split(b"."))) < _OLDEST:
+            raise IsolationUnavailable(
+                f"{name} is no QEMU of version {'.'.join(map(str, _OLDEST))} or later",
+                hint="install your distribution's qemu-system-x86 package",
+            )
+        known = _versions[name, stamp] = match[1].decode()
+    return known
+
+
+_versions: dict[tuple[str, str], str] = {}
+
+
+def _hardware(
+    machine: Machine, ram: Path, share: str, root: Path, data: Path, serial: int, control: int
+) -> list[str]:
+    """Everything that a saved state is about. The slots are given, so that nothing depends on the order of options."""
+    kvm = machine.accelerator == "kvm"
+    return [
+        "-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,graphics=off,memory-backend=ram",
+        "-accel", "kvm" if kvm else "tcg,thread=multi",
+        "-cpu", "host,migratable=on" if kvm else "max",
+        "-smp", str(machine.processors), "-m", f"{machine.memory >> 20}M",
+        "-object", f"memory-backend-file,id=ram,size={machine.memory},mem-path={_escaped(ram)},share={share}",
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
+        "-rtc", "base=utc",
+        "-object", "rng-random,id=rng,filename=/dev/urandom",
+        "-device", "virtio-rng-pci,rng=rng,addr=0x3",
+        "-blockdev", f"driver=raw,node-name=root,read-only=on,file.driver=file,file.filename={_escaped(root)}",
+        "-device", "virtio-blk-pci,drive=root,addr=0x4",
+        "-blockdev",
+        f"driver=raw,node-name=data,discard=unmap,detect-zeroes=unmap,file.driver=file,file.discard=unmap,"
+        f"file.filename={_escaped(data)}",
+        "-device", "virtio-blk-pci,drive=data,addr=0x5",
+        "-chardev", f"socket,id=port,fd={serial}",
+        "-device", "virtio-serial-pci,id=serial,max_ports=2,addr=0x6",
+        "-device", f"virtserialport,chardev=port,name={PORT_NAME},nr=1",
+        "-chardev", f"socket,id=control,fd={control}",
+        "-mon", "chardev=control,mode=control",
+    ]  # fmt: skip
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value of a QEMU option, in which commas are doubled."""
+    return str(path).replace(",", ",,")
+
+
+def boot(
+    machine: Machine,
+    *,
+    ram: Path,
+    root: Path,
+    data: Path,
+    serial: int,
+    control: int,
+    console: int,
+    kernel: Path,
+    initramfs: Path,
+    python: str,
+) -> list[str]:
+    """Start a guest from nothing, its memory in the shared file ``ram``. Numbers are descriptors of connected sockets."""
+    words = f"console=ttyS0 quiet loglevel=4 panic=-1 reboot=t,force rdinit=/init sandlot.python={python} random.trust_cpu=on"
+    return [
+        str(machine.emulator.path), *_hardware(machine, ram, "on", root, data, serial, control), *_console(console),
+        "-kernel", str(kernel), "-initrd", str(initramfs), "-append", words, *_walls(),
+    ]  # fmt: skip
+
+
+def clone(
+    machine: Machine, *, ram: Path, root: Path, data: Path, serial: int, control: int, console: int
+) -> list[str]:
+    """Wait for a template's state; its memory is the file ``ram``, mapped privately: what changes is the clone's own."""
+    return [
+        str(machine.emulator.path), *_hardware(machine, ram, "off", root, data, serial, control), *_console(console),
+        "-incoming", "defer", *_walls(),
+    ]  # fmt: skip
+
+
+def _console(descriptor: int) -> list[str]:
+    return ["-chardev", f"socket,id=console,fd={descriptor}", "-serial", "chardev:console"]
+
+
+def _walls() -> list[str]:
+    """What keeps QEMU itself from doing more than it must: it has no privilege to drop, and may start nothing."""
+    return ["-sandbox", SANDBOX]

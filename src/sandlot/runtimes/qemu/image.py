@@ -1,0 +1,191 @@
+"""Root file systems of guests: an environment's tree, packed as squashfs and kept by what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sandlot import process
+from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
+from sandlot.runtimes.qemu.places import Places, building, only_one
+
+__all__ = ["RootImage", "get", "key_of"]
+
+FORMAT = "1"
+PACK_S = 1800.0
+"""How long packing may take; 30 s for five gigabytes on two processors."""
+_FOLDERS = ("dev", "etc", "home", "home/agent", "proc", "root", "run", "sys", "tmp", "usr", "var", "workspace")
+"""Where a guest mounts something; made in every root that lacks one."""
+_LINKS = {"var/tmp": "/tmp", "var/run": "/run"}  # noqa: S108  inside a guest
+_LEFT_OUT = frozenset(
+    f"/usr/{name}"
+    for name in ("lib/debug", "share/doc", "share/doc-base", "share/info", "share/locale", "share/man", "src")
+)
+"""What a host has much of and no command needs. Everything else below /usr that anyone may read comes along."""
+_NEEDS = "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
+_PYTHON = re.compile(r"python3\.(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class RootImage:
+    """One packed root file system."""
+
+    key: str
+    file: Path
+    python: str
+    """The interpreter inside that runs the agent."""
+
+
+def key_of(environment: str, root: Path | None, toolchains: tuple[Path, ...]) -> str:
+    """What an image is kept by: an environment's digest, or for the host's own userland what was installed last."""
+    digest = hashlib.sha256(f"{FORMAT}\0{environment}\0{root}".encode())
+    folders = list(toolchains)
+    if root is None:
+        digest.update(os.fsencode(sys.base_prefix))
+        folders += [Path("/usr"), Path("/usr/local"), Path("/etc/alternatives"), Path("/var/lib/dpkg/status")]
+    for folder in folders:
+        digest.update(_touched(folder))
+    return digest.hexdigest()[:24]
+
+
+def _touched(folder: Path) -> bytes:
+    """What changes when something is installed below ``folder``: the times of its folders, two levels deep."""
+    found = [b"%s:%d" % (os.fsencode(folder), _time(folder))]
+    if folder.is_dir():
+        for child in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if child.is_dir(follow_symlinks=False):
+                found.append(b"%s:%d" % (os.fsencode(child.path), child.stat(follow_symlinks=False).st_mtime_ns))
+    return b"\0".join(found)
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def get(places: Places, environment: str, root: Path | None, toolchains: tuple[Path, ...] = ()) -> RootImage:
+    """The image of an environment's ``root`` (None: the host's own userland), packed when it is not there yet.
+
+    Raises IsolationUnavailable, StateUnwritable.
+    """
+    key = key_of(environment, root, toolchains)
+    target = places.roots / f"{key}.squashfs"
+    told = places.roots / f"{key}.python"
+    if not (target.is_file() and told.is_file()):
+        places.ensure()
+        with only_one(places.lock(f"root-{key}"), "the guests' root file system"):
+            if not (target.is_file() and told.is_file()):
+                _build(places, root, toolchains, target, told)
+    return RootImage(key, target, told.read_text().strip())
+
+
+def _build(places: Places, root: Path | None, toolchains: tuple[Path, ...], target: Path, told: Path) -> None:
+    if shutil.which("mksquashfs") is None:
+        raise IsolationUnavailable("mksquashfs is not there to pack a guest's files", hint="apt-get install squashfs-tools")
+    python, prefix = _host_python() if root is None else (_python_in(root), None)
+    with building(places) as folder:
+        made = folder / "made"
+        options = ["-comp", "zstd", "-Xcompression-level", "3", "-no-xattrs", "-all-root", "-no-progress", "-quiet"]
+        for name in _FOLDERS:
+            options += ["-p", f"{name} d 755 0 0"]
+        for name, to in _LINKS.items():
+            options += ["-p", f"{name} s 777 0 0 {to}"]
+        if root is None:
+            tops = [*_host_tops(), *map(str, dict.fromkeys((*toolchains, *([prefix] if prefix else []))))]
+            (folder / "left-out").write_bytes(b"".join(os.fsencode(path) + b"\n" for path in _left_out(tops)))
+            options += ["-no-strip", "-ef", str(folder / "left-out")]
+            sources = tops
+        else:
+            sources = [str(root)]
+        done = process.run(["mksquashfs", *sources, str(made), *options], env=_environment(), timeout=PACK_S)
+        if done.returncode:
+            raise StateUnwritable(f"a guest's root file system cannot be packed: {done.message}")
+        (folder / "python").write_text(python + "\n")
+        os.rename(folder / "python", told)
+        os.rename(made, target)
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+
+
+def _host_tops() -> Iterator[str]:
+    """What a guest sees of the host: the same that bubblewrap shows."""
+    yield "/usr"
+    yield from (f"/{name}" for name in USR_LINKS if os.path.lexists(f"/{name}"))
+    yield from (f"/etc/{name}" for name in ETC_SHOWN if os.path.exists(f"/etc/{name}"))
+
+
+def _left_out(tops: list[str]) -> Iterator[str]:
+    """What is below ``tops`` and does not come along.
+
+    What not everybody may read, devices, sockets, pipes, other file systems, documentation.
+    """
+    for top in tops:
+        info = os.lstat(top)
+        stack = [top] if stat.S_ISDIR(info.st_mode) else []
+        while stack:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    if not _comes_along(entry.path, found, info.st_dev):
+                        if "\n" not in entry.path:
+                            yield entry.path
+                    elif stat.S_ISDIR(found.st_mode):
+                        stack.append(entry.path)
+
+
+def _comes_along(path: str, info: os.stat_result, device: int) -> bool:
+    kind = stat.S_IFMT(info.st_mode)
+    if kind == stat.S_IFDIR:
+        return path not in _LEFT_OUT and info.st_dev == device and info.st_mode & 0o005 == 0o005
+    return kind == stat.S_IFLNK or (kind == stat.S_IFREG and bool(info.st_mode & 0o004))
+
+
+@cache
+def _host_python() -> tuple[str, Path | None]:
+    """(an interpreter below /usr that can run the agent, None), or (the one that runs us, its prefix)."""
+    own = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    for candidate in ("/usr/bin/python3", "/usr/local/bin/python3", str(own)):
+        path = os.path.realpath(candidate)
+        if not os.access(path, os.X_OK):
+            continue
+        try:
+            done = process.run([path, "-I", "-S", "-E", "-c", _NEEDS], env={}, timeout=30)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return path, None if path.startswith("/usr/") else Path(sys.base_prefix)
+    raise IsolationUnavailable(
+        "no Python interpreter that can run the agent was found", hint="install python3 (3.9 or later) below /usr"
+    )
+
+
+def _python_in(root: Path) -> str:
+    """The newest interpreter in an environment, by its name: nothing of it is ever run on the host."""
+    found = []
+    for folder in ("usr/local/bin", "usr/bin", "opt/python/bin"):
+        try:
+            names = os.listdir(root / folder)
+        except OSError:
+            continue
+        for name in names:
+            match = _PYTHON.match(name)
+            if match and int(match[1]) >= 9:
+                found.append((int(match[1]), f"/{folder}/{name}"))
+    if not found:
+        raise IsolationUnavailable(
+            "the environment has no Python that can run the agent", hint="add python3 (3.9 or later) to it"
+        )
+    return max(found)[1]

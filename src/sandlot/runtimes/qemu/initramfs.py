@@ -1,0 +1,160 @@
+"""The memory file system that a guest starts from: kernel modules, busybox, the agent's code and a script."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+from sandlot import guest, wire
+from sandlot.errors import IsolationUnavailable
+from sandlot.runtimes.curated import ETC_FILES
+from sandlot.runtimes.qemu.kernel import BUSYBOX_PACKAGE, Kernel, fetch_package
+from sandlot.runtimes.qemu.places import Places, building, only_one
+
+__all__ = ["Initramfs", "get"]
+
+FORMAT = "1"
+
+INIT = """#!/bin/sh
+fail() { echo "sandlot: $*" > /dev/console; poweroff -f; sleep 60; }
+mount -t proc -o nosuid,nodev,noexec proc /proc
+mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+mount -t devtmpfs -o nosuid dev /dev
+for module in $(cat /modules/order); do insmod /modules/$module || fail "module $module"; done
+waited=0
+while [ ! -b /dev/vda ]; do
+    waited=$((waited + 1)); [ $waited -gt 600 ] && fail "no root disk"; sleep 0.05
+done
+mount -t squashfs -o ro,nodev,nosuid /dev/vda /root || fail "no root file system"
+mount -t tmpfs -o mode=755,size=64m,nodev,nosuid run /root/run || fail "no /run in the root file system"
+mkdir -p /root/run/sandlot
+cp -r /lib/sandlot /root/run/sandlot/lib || fail "no room for the agent"
+for folder in proc sys dev; do mount --move /$folder /root/$folder || fail "no /$folder in the root file system"; done
+python=
+for word in $(cat /root/proc/cmdline); do
+    case $word in sandlot.python=*) python=${word#sandlot.python=} ;; esac
+done
+exec switch_root /root $python -I -S -E -B -c \\
+    'import sys; sys.path.insert(0, "/run/sandlot/lib"); from sandlot.guest.boot import main; main()'
+fail "no interpreter $python"
+"""
+
+
+class Initramfs:
+    """One archive in the cache."""
+
+    def __init__(self, key: str, file: Path) -> None:
+        self.key = key
+        """What is in it, for the keys of what was booted from it."""
+        self.file = file
+
+
+def get(places: Places, kernel: Kernel) -> Initramfs:
+    """The archive for this kernel and this version of the agent. Raises IsolationUnavailable, StateUnwritable."""
+    digest = hashlib.sha256(f"{FORMAT}\0{kernel.release}\0{INIT}".encode())
+    for name, file in _sources():
+        digest.update(f"\0{name}\0".encode())
+        digest.update(file.read_bytes())
+    digest.update(repr(sorted(ETC_FILES.items())).encode())
+    key = digest.hexdigest()[:24]
+    target = places.initramfs / f"{key}.cpio"
+    if not target.is_file():
+        places.ensure()
+        with only_one(places.lock("initramfs"), "the guests' start-up archive"):
+            if not target.is_file():
+                with building(places) as folder:
+                    _build(kernel, folder, folder / "made")
+                    os.rename(folder / "made", target)
+    return Initramfs(key, target)
+
+
+@cache
+def _sources() -> list[tuple[str, Path]]:
+    found = []
+    for package in (guest, wire):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            found.append((f"sandlot/{root.name}/{file.relative_to(root)}", file))
+    return found
+
+
+def _build(kernel: Kernel, folder: Path, target: Path) -> None:
+    busybox = _busybox(folder)
+    with open(target, "wb") as out:
+        writer = _Archive(out)
+        for name in ("bin", "dev", "lib", "lib/sandlot", "modules", "proc", "root", "sys"):
+            writer.folder(name)
+        writer.file("bin/busybox", busybox.read_bytes(), 0o755)
+        for name in ("cat", "cp", "insmod", "mkdir", "mount", "poweroff", "sh", "sleep", "switch_root"):
+            writer.link(f"bin/{name}", "busybox")
+        writer.file("init", INIT.encode(), 0o755)
+        for path in kernel.modules:
+            writer.file(f"modules/{path.name}", path.read_bytes())
+        writer.file("modules/order", "\n".join(path.name for path in kernel.modules).encode())
+        writer.folder("lib/sandlot/etc")
+        writer.folder("lib/sandlot/etc/sandlot")
+        for name, text in ETC_FILES.items():
+            writer.file(f"lib/sandlot/etc/{name}", text.encode())
+        writer.folder("lib/sandlot/sandlot")
+        writer.file("lib/sandlot/sandlot/__init__.py", b"")
+        made = set()
+        for name, file in _sources():
+            for parent in reversed(Path(name).parents[:-2]):
+                if str(parent) not in made:
+                    made.add(str(parent))
+                    writer.folder(f"lib/sandlot/{parent}")
+            writer.file(f"lib/sandlot/{name}", file.read_bytes())
+        writer.end()
+
+
+def _busybox(folder: Path) -> Path:
+    """A busybox that needs no library: this machine's, or the distribution's package."""
+    for candidate in (shutil.which("busybox"), "/bin/busybox"):
+        if candidate and os.access(candidate, os.R_OK) and b"\0ld-linux" not in _head(Path(candidate)):
+            return Path(candidate)
+    try:
+        fetch_package(BUSYBOX_PACKAGE, folder, folder / "busybox")
+    except IsolationUnavailable as error:
+        raise IsolationUnavailable(error.message, hint=f"apt-get install {BUSYBOX_PACKAGE}") from error
+    for name in ("bin/busybox", "usr/bin/busybox"):
+        if (folder / "busybox" / name).is_file():
+            return folder / "busybox" / name
+    raise IsolationUnavailable(f"the package {BUSYBOX_PACKAGE} holds no busybox")
+
+
+def _head(path: Path) -> bytes:
+    """Where an ELF file names its loader, if it has one."""
+    with open(path, "rb") as file:
+        return file.read(4096).replace(b"/ld-linux", b"\0ld-linux")
+
+
+class _Archive:
+    """A cpio archive of the kind that kernels read (newc), owned by root, the same bytes for the same content."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._number = 0
+
+    def folder(self, name: str) -> None:
+        self._entry(name, 0o040755, b"")
+
+    def link(self, name: str, target: str) -> None:
+        self._entry(name, 0o120777, target.encode())
+
+    def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
+        self._entry(name, 0o100000 | mode, data)
+
+    def end(self) -> None:
+        self._entry("TRAILER!!!", 0, b"")
+
+    def _entry(self, name: str, mode: int, data: bytes) -> None:
+        self._number += 1
+        encoded = name.encode() + b"\0"
+        fields = (self._number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+        head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+        self._out.write(head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4))
+

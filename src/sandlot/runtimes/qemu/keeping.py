@@ -1,0 +1,138 @@
+"""Starting a keeper, and what its launcher says to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sandlot import process
+from sandlot.errors import StartFailed, StateUnwritable
+from sandlot.runtimes.qemu.keeper import MESSAGE, Plan
+
+__all__ = ["Kept", "log_lines", "starting"]
+
+_CODE = (
+    "import os, sys; sys.path[:0] = os.environ.pop('SANDLOT_PATH').split(os.pathsep); "
+    "from sandlot.runtimes.qemu.keeper import main; main()"
+)
+_LOG_BYTES = 16 * 1024
+GRACE_S = 3.0
+
+
+class Kept:
+    """A keeper on a leash: until ``release`` it ends when we do."""
+
+    def __init__(self, plan: Plan, listening: Path, log: Path) -> None:
+        self._log = log
+        self._socket = listening
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.qemu: process.ProcessIdentity | None = None
+        self.identity: process.ProcessIdentity | None = None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            listener = stack.enter_context(_listen(listening))
+            output = _open_log(log)
+            stack.callback(os.close, output)
+            passed = [theirs.fileno(), listener.fileno()]
+            argv = [sys.executable, "-S", "-E", "-B", "-c", _CODE, *map(str, passed)]
+            environment = {"SANDLOT_PATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"}
+            child = process.spawn_detached(argv, env=environment, log=output, pass_fds=passed)
+        self.identity = process.identify(child.pid)
+        try:
+            self.control.send(json.dumps(asdict(plan)).encode())
+        except OSError as error:
+            self.abandon()
+            raise self.failed("its keeper ended at once") from error
+
+    def ready(self, deadline_s: float) -> None:
+        """Wait until the guest is there. Raises StartFailed."""
+        answer = self.hear(deadline_s)
+        self.qemu = process.ProcessIdentity(int(answer["pid"]), int(answer["start"]), process.boot_id())
+
+    def say(self, word: bytes) -> None:
+        """``release`` or ``save``."""
+        with contextlib.suppress(OSError):  # it is gone: the next one who connects sees that
+            self.control.send(word)
+
+    def hear(self, deadline_s: float) -> dict[str, Any]:
+        """Its next message. Raises StartFailed."""
+        poller = select.poll()
+        poller.register(self.control, select.POLLIN)
+        try:
+            data = self.control.recv(MESSAGE) if poller.poll(deadline_s * 1000) else b""
+        except OSError:
+            data = b""
+        answer: dict[str, Any] = json.loads(data or b"{}")
+        if not answer or "error" in answer:
+            raise self.failed(answer.get("error") or "its keeper ended, or did not answer in time")
+        return answer
+
+    def abandon(self) -> None:
+        """End it, and QEMU with it."""
+        self.control.close()
+        if self.identity is not None:
+            process.terminate(self.identity, grace_s=GRACE_S)
+        if self.qemu is not None:
+            process.kill_and_wait([self.qemu])
+        with contextlib.suppress(OSError):
+            self._socket.unlink()
+
+    def failed(self, why: str) -> StartFailed:
+        """The error that says why, with what was logged."""
+        return StartFailed(f"the guest could not be started: {why}", details=log_lines(self._log))
+
+
+@contextlib.contextmanager
+def starting(plan: Plan, listening: Path, log: Path) -> Iterator[Kept]:
+    """A keeper, which is gone again if the block fails."""
+    kept = Kept(plan, listening, log)
+    try:
+        yield kept
+    except BaseException:
+        kept.abandon()
+        raise
+
+
+def log_lines(path: Path) -> tuple[str, ...]:
+    """The last lines of a log."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+            text = file.read(_LOG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    lines = ("".join(each if each.isprintable() else " " for each in line) for line in text.splitlines())
+    return tuple(line for line in lines if line.strip())[-20:]
+
+
+def _open_log(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StateUnwritable(f"cannot write {path}: {error.strerror}") from error
+
+
+def _listen(path: Path) -> socket.socket:
+    """The workspace's socket, made here: clients can connect before the guest is there."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+        os.chmod(path, 0o600)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise StateUnwritable(f"cannot make the socket {path}: {error.strerror}") from error
+    return listening

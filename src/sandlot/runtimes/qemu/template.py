@@ -1,0 +1,162 @@
+"""Templates: guests that have booted once and wait in a file, to be cloned in a tenth of a second."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandlot.errors import StartFailed
+from sandlot.runtimes.base import DISK_BYTES
+from sandlot.runtimes.qemu import asking
+from sandlot.runtimes.qemu.commandline import Machine
+from sandlot.runtimes.qemu.image import RootImage
+from sandlot.runtimes.qemu.initramfs import Initramfs
+from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S, Plan
+from sandlot.runtimes.qemu.keeping import starting
+from sandlot.runtimes.qemu.kernel import Kernel
+from sandlot.runtimes.qemu.places import Places, building, only_one
+
+__all__ = ["Recipe", "Template", "get", "key_of", "known"]
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that a template is made of."""
+
+    machine: Machine
+    kernel: Kernel
+    initramfs: Initramfs
+    root: RootImage
+    warm: tuple[Path, ...] = ()
+    """Layers of a base that it holds in memory; see LaunchRequest.warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template on disk; ``about.json`` is written last and makes it one."""
+
+    key: str
+    folder: Path
+
+    @property
+    def ram(self) -> Path:
+        return self.folder / "ram"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+
+def key_of(recipe: Recipe) -> str:
+    """What a template is kept by: it can be cloned only by a machine like its own."""
+    from sandlot.runtimes.guest_storage import warm_key
+
+    parts = (
+        FORMAT, recipe.machine.key, recipe.kernel.release, recipe.initramfs.key, recipe.root.key,
+        warm_key(recipe.warm) if recipe.warm else "",
+    )  # fmt: skip
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def known(places: Places, key: str) -> Template | None:
+    """The template of that key if it is there."""
+    folder = places.templates / key
+    return Template(key, folder) if (folder / "about.json").is_file() else None
+
+
+def get(places: Places, recipe: Recipe) -> Template:
+    """The template, booted and saved when it is not there yet. Raises StartFailed, StateUnwritable, WorkspaceBusy."""
+    key = key_of(recipe)
+    found = known(places, key)
+    if found is None:
+        places.ensure()
+        with only_one(places.lock(f"template-{key}"), "the guests' template"):
+            found = known(places, key)
+            if found is None:
+                found = _build(places, recipe, key)
+    with contextlib.suppress(OSError):  # when it was used last, for pruning
+        os.utime(found.folder / "about.json")
+    return found
+
+
+def _build(places: Places, recipe: Recipe, key: str) -> Template:
+    with building(places) as folder:
+        made = folder / "template"
+        made.mkdir()
+        _sparse(made / "ram", recipe.machine.memory)
+        _sparse(folder / "data", DISK_BYTES)  # of the length that every data disk has; nobody may read it
+        plan = plan_of(recipe, made, folder / "data", life="boot")
+        began = time.monotonic()
+        with starting(plan, folder / "socket", folder / "log") as kept:
+            kept.ready(BOOT_S + 10)
+            if recipe.warm:
+                _warm(folder / "socket", recipe.warm)
+            kept.say(b"save")
+            if not kept.hear(CLONE_S + 10).get("saved"):
+                raise StartFailed("the guest's template could not be saved")
+        kept.abandon()
+        about = {
+            "kernel": recipe.kernel.release,
+            "accelerator": recipe.machine.accelerator,
+            "qemu": recipe.machine.emulator.version,
+            "root": recipe.root.key,
+            "warm": [str(path) for path in recipe.warm],
+            "took_s": round(time.monotonic() - began, 2),
+        }
+        with open(made / "about.json", "w", encoding="utf-8") as file:
+            json.dump(about, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(made / "ram", 0o600)
+        target = places.templates / key
+        with contextlib.suppress(FileNotFoundError):  # a folder without its about.json is none
+            os.rename(target, folder / "old")
+        os.rename(made, target)
+    return Template(key, target)
+
+
+def plan_of(
+    recipe: Recipe, template: Path, data: Path, *, life: str, hostname: str = "sandlot", workspace: str = ""
+) -> Plan:
+    """What a keeper is told."""
+    machine = recipe.machine
+    return Plan(
+        life=life,
+        emulator=str(machine.emulator.path),
+        version=machine.emulator.version,
+        stamp=machine.emulator.stamp,
+        accelerator=machine.accelerator,
+        processors=machine.processors,
+        memory=machine.memory,
+        ram=str(template / "ram"),
+        state=str(template / "state"),
+        root=str(recipe.root.file),
+        data=str(data),
+        kernel=str(recipe.kernel.image),
+        initramfs=str(recipe.initramfs.file),
+        python=recipe.root.python,
+        hostname=hostname,
+        workspace=workspace,
+    )
+
+
+def _warm(socket: Path, layers: tuple[Path, ...]) -> None:
+    from sandlot.runtimes.guest_storage import GuestStorage
+
+    with GuestStorage(asking.job(socket, b"storage")) as storage:
+        storage.warm(layers)
+
+
+def _sparse(path: Path, size: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
