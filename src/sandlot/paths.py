@@ -24,7 +24,8 @@ class GenerationPaths:
         ├── workspace/{upper,work}   overlay storage    or  workspace/tree   copy storage
         ├── home/{upper,work}                           or  home/tree
         ├── data.img                 guest storage: the data disk; {workspace,home}/upper are copies from it
-        └── fetch.lock               flock: shared while somebody reads such a copy, exclusive while it is renewed
+        ├── fetch.lock               flock: shared while somebody reads such a copy, exclusive while it is renewed
+        └── asleep                   the copies were made of a workspace that has not run since
     """
 
     root: Path
@@ -49,6 +50,10 @@ class GenerationPaths:
     @property
     def fetch_lock(self) -> Path:
         return self.root / "fetch.lock"
+
+    @property
+    def asleep(self) -> Path:
+        return self.root / "asleep"
 
     def area(self, name: str) -> Path:
         """The folder of one area (``workspace`` or ``home``)."""

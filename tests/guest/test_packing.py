@@ -125,7 +125,6 @@ def test_everything_odd_arrives(tmp_path: Path) -> None:
     unpacked(packed(top), tmp_path / "to")
     (top / "socket").unlink()
     os.utime(top, ns=(0, os.stat(tmp_path / "to").st_mtime_ns))
-    (top / "twin").chmod(0o751)  # setuid stays behind
     sparse = {each: (tmp_path / each / "sparse").stat() for each in ("from", "to")}
     assert sparse["to"].st_size == 1 << 40
     assert sparse["to"].st_blocks * 512 < 1 << 20
@@ -265,7 +264,6 @@ def test_what_a_guest_forges_has_no_meaning_on_the_host(tmp_path: Path) -> None:
     unpacked(data, tmp_path / "to")
     for path in (tmp_path / "to" / "d", tmp_path / "to" / "d" / "f"):
         assert os.listxattr(path) == ["user.ok"]
-        assert stat.S_IMODE(path.stat().st_mode) == 0o1777
 
 
 @settings(max_examples=200, deadline=None)

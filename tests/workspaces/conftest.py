@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sandlot.model.workspace import WorkspaceRecord
-from sandlot.runtimes.base import ProbeReport, StorageKind
+from sandlot.bases.shipping import receive, send
+from sandlot.guest.unpacking import Reader
+from sandlot.model.workspace import Instance, WorkspaceRecord
+from sandlot.runtimes.base import DISK_BYTES, AreaMount, Bounds, LaunchRequest, ProbeReport, StorageKind
 from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
 from sandlot.sdk import Workspace
 
@@ -21,10 +23,12 @@ SHOW = (
 """Prints type, mode, name and content of everything."""
 
 
-@pytest.fixture(params=[StorageKind.OVERLAY, StorageKind.COPY])
+@pytest.fixture(params=[StorageKind.OVERLAY, StorageKind.COPY, StorageKind.GUEST])
 def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way of keeping a workspace's changes; workspaces made afterwards use it."""
     use_storage(monkeypatch, request.param)
+    if request.param == StorageKind.GUEST:
+        pretend_guests(monkeypatch)
     return str(request.param)
 
 
@@ -36,6 +40,40 @@ def use_storage(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
         return replace(probe(self, fresh=fresh), storage=kind)
 
     monkeypatch.setattr(BubblewrapRuntime, "probe", report)
+
+
+def pretend_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bubblewrap keep changes where nobody looks, as guests do, and give copies of them to who asks."""
+    launch = BubblewrapRuntime.launch
+
+    def hidden(generation: Path, target: str) -> Path:
+        return generation / "inside" / target.strip("/").replace("/", "-")
+
+    def launched(self: BubblewrapRuntime, request: LaunchRequest) -> Instance:
+        if request.disk is None:  # the probe's
+            return launch(self, request)
+        assert request.disk.stat().st_size == DISK_BYTES
+        areas = []
+        for area in request.areas:
+            place = hidden(request.disk.parent, area.target)
+            for each in ("upper", "work"):
+                (place / each).mkdir(parents=True, exist_ok=True)
+            lowers = area.lowers or (self._paths.empty,)
+            areas.append(AreaMount(area.target, place / "upper", place / "work", lowers))
+        return launch(self, replace(request, areas=tuple(areas)))
+
+    def fetch(
+        self: BubblewrapRuntime, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds
+    ) -> None:
+        assert self.alive(instance)
+        parts: list[bytes] = []
+        send(hidden(socket.parent, target) / "upper", lambda data: parts.append(bytes(data)))
+        pieces = iter(parts)
+        reader = Reader(lambda _: next(pieces, b""))
+        receive(reader, folder, most_bytes=bounds.bytes, most_entries=bounds.entries)
+
+    monkeypatch.setattr(BubblewrapRuntime, "launch", launched)
+    monkeypatch.setattr(BubblewrapRuntime, "fetch", fetch)
 
 
 def record_of(workspace: Workspace) -> WorkspaceRecord:

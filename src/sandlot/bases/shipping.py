@@ -21,8 +21,6 @@ from sandlot.guest.unpacking import LayerError, Reader, Unpacking
 
 __all__ = ["Received", "receive", "send"]
 
-_PERMISSIONS: Final = 0o1777
-"""Of what a guest sends: what is setuid there must not be so for us."""
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Received = Unpacking
@@ -74,7 +72,8 @@ def send(folder: Path, write: Callable[[bytes | bytearray], object]) -> None:
 def receive(reader: Reader, folder: Path, *, most_bytes: int, most_entries: int) -> Received:
     """Write what comes into the new folder ``folder``, which is not there after an error.
 
-    Modes lose setuid and setgid. Raises ProtocolError for what is no layer or too large, StateUnwritable when there is
+    All of it is the caller's, in a folder of the state that nobody else may enter (a file may be setuid, as in the
+    upper of any workspace). Raises ProtocolError for what is no layer or too large, StateUnwritable when there is
     no room, FileRefused for what cannot be made here.
     """
     links = folder.with_name(folder.name + ".links")
@@ -86,10 +85,7 @@ def receive(reader: Reader, folder: Path, *, most_bytes: int, most_entries: int)
     except OSError as error:
         raise StateUnwritable(f"cannot make {folder}: {error.strerror}") from error
     try:
-        unpacking = Unpacking(
-            reader, target, scratch, opaque=OPAQUE, permissions=_PERMISSIONS,
-            most_bytes=most_bytes, most_entries=most_entries,
-        )  # fmt: skip
+        unpacking = Unpacking(reader, target, scratch, opaque=OPAQUE, most_bytes=most_bytes, most_entries=most_entries)
         unpacking.run()
     except BaseException as error:
         remove_tree(folder)

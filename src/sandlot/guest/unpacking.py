@@ -79,19 +79,17 @@ class Unpacking:
         *,
         opaque: str,
         owner: int = -1,
-        permissions: int = 0o7777,
         most_bytes: int = _LONGEST,
         most_entries: int = _LONGEST,
     ) -> None:
         """``target``, ``scratch``: descriptors of empty folders on the same file system; the latter is left filled
         with names of files that have several. ``opaque``: the attribute by which overlayfs knows an opaque folder.
-        ``owner``: user and group of all that is made; -1: whoever makes it. ``permissions`` masks modes."""
+        ``owner``: user and group of all that is made; -1: whoever makes it."""
         self._reader = reader
         self._target = target
         self._scratch = scratch
         self._opaque = opaque
         self._owner = owner
-        self._permissions = permissions
         self._most_bytes = most_bytes
         self._most_entries = most_entries
         self._shared = 0
@@ -175,7 +173,7 @@ class Unpacking:
         try:
             if self._owner >= 0:
                 os.fchown(folder, self._owner, self._owner)
-            os.fchmod(folder, mode & self._permissions)
+            os.fchmod(folder, mode & 0o7777)
             os.utime(folder, ns=(mtime, mtime))
         except BaseException:
             os.close(above)
@@ -191,7 +189,7 @@ class Unpacking:
             self._content(file)
             if self._owner >= 0:
                 os.fchown(file, self._owner, self._owner)
-            os.fchmod(file, mode & self._permissions)
+            os.fchmod(file, mode & 0o7777)
             os.utime(file, ns=(mtime, mtime))
         finally:
             os.close(file)
@@ -262,7 +260,7 @@ class Unpacking:
             os.symlink(target, name, dir_fd=folder)
         elif kind == wire.FIFO:
             os.mkfifo(name, 0o600, dir_fd=folder)
-            os.chmod(name, mode & self._permissions, dir_fd=folder)
+            os.chmod(name, mode & 0o7777, dir_fd=folder)
         else:
             raise LayerError("an entry of kind %d" % kind)
         if self._owner >= 0:

@@ -125,6 +125,7 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     """Start the record's generation and save the record with its instance: the commit point of every start."""
     runtime = context.runtime(record.runtime)
     storage = storage_of(context, record)
+    storage.generation.asleep.unlink(missing_ok=True)
     trust = _trust(context, record)
     with serving.starting(context, record) as network:
         instance = runtime.launch(

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sandlot.errors import CommandInterrupted, StateUnwritable
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import AREA_TARGETS, Bounds, StorageKind
-from sandlot.workspaces import locks
+from sandlot.workspaces import lifecycle, locks
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import ensure_running, socket_of, storage_of
+from sandlot.workspaces.lifecycle import is_running, socket_of, storage_of
 
 if TYPE_CHECKING:
     from sandlot.workspaces.storage import Storage
@@ -36,23 +36,57 @@ def present(
 ) -> Iterator[Storage]:
     """The workspace's trees, of which ``areas`` are as they are now and stay as they are throughout the block.
 
-    With ``locked`` the caller holds the workspace's lock and has seen to it that it runs, if it is a guest. Raises
-    CommandInterrupted when the workspace is stopped or reset meanwhile, StateUnwritable, and what a start may raise.
+    With ``locked`` the caller holds the workspace's lock. Raises CommandInterrupted when the workspace is stopped or
+    reset meanwhile, StateUnwritable, and what starting it for a moment may raise.
     """
     if record.storage != StorageKind.GUEST:
         yield storage_of(context, record)
         return
-    if not locked:
-        record = ensure_running(context, record)
+    if not is_running(context, record):
+        with contextlib.nullcontext(record) if locked else lifecycle.locked(context, record.id) as record:
+            if not is_running(context, record):
+                _look_into_stopped(context, record)
     storage = storage_of(context, record)
-    what = f"the copy of workspace {record.label}'s files"
 
     def renew() -> None:
-        for area in areas:
-            _fetch(context, record, storage, area)
+        if not storage.generation.asleep.exists():
+            for area in areas:
+                _fetch(context, record, storage, area)
 
-    with locks.renewed(storage.generation.fetch_lock, what, renew, wait_s=FETCH_WAIT_S):
+    with _renewed(record, storage, renew):
         yield storage
+
+
+def _renewed(
+    record: WorkspaceRecord, storage: Storage, renew: Callable[[], None]
+) -> contextlib.AbstractContextManager[None]:
+    what = f"the copy of workspace {record.label}'s files"
+    return locks.renewed(storage.generation.fetch_lock, what, renew, wait_s=FETCH_WAIT_S)
+
+
+def _look_into_stopped(context: Context, record: WorkspaceRecord) -> None:
+    """Start a stopped guest for as long as it takes to copy what it has, if that was not done since it stopped.
+
+    The caller holds the workspace's lock. To everybody else it stays stopped: nothing of its own runs.
+    """
+    storage = storage_of(context, record)
+    if storage.generation.asleep.exists():
+        return
+    if record.instance is not None:  # it ended by itself
+        lifecycle.kill(context, record, record.instance)
+        record = lifecycle.stopped(record)
+    awake = lifecycle.launch(context, record)
+
+    def renew() -> None:
+        for area in ALL:
+            _fetch(context, awake, storage, area)
+
+    try:
+        with _renewed(record, storage, renew):
+            storage.generation.asleep.touch(mode=0o600)
+    finally:
+        lifecycle.end(context, awake, grace=True)
+        context.store.save(record)
 
 
 def _fetch(context: Context, record: WorkspaceRecord, storage: Storage, area: str) -> None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from sandlot.errors import NameTaken, SandlotError, SnapshotNotFound, WorkspaceNotFound
 from sandlot.model.workspace import Snapshot, WorkspaceRecord
-from sandlot.runtimes.base import StorageKind
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
@@ -95,13 +94,6 @@ def _still(context: Context, record: WorkspaceRecord) -> Iterator[None]:
                 channel.finish()  # they go on before the next snapshot may begin
 
 
-def _awake(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
-    """A guest's state can be saved while it runs only. The caller holds the workspace's lock."""
-    if record.storage != StorageKind.GUEST or is_running(context, record):
-        return record
-    return launch(context, record)
-
-
 def _saved_layers(context: Context, record: WorkspaceRecord) -> tuple[str, ...]:
     with _still(context, record), present(context, record, locked=True) as storage:
         return storage.save()
@@ -113,7 +105,6 @@ def snapshot(context: Context, key: str, name: str) -> tuple[WorkspaceRecord, Sn
     with locked(context, key) as record, context.bases.in_use():
         if name == BASELINE or any(each.name == name for each in record.snapshots):
             raise NameTaken(f"workspace {record.label} already has a snapshot {name!r}", hint="choose another name")
-        record = _awake(context, record)
         taken = Snapshot(name, _saved_layers(context, record), now())
         record = replace(record, snapshots=(*record.snapshots, taken))
         context.store.save(record)
@@ -158,7 +149,6 @@ def fork(
     try:
         with context.bases.in_use():
             with locked(context, key) as source:
-                source = _awake(context, source)
                 layers = _saved_layers(context, source)
             touch(context, source)
             for name in names:
