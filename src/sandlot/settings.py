@@ -126,6 +126,16 @@ class Settings:
     """Files and folders among a workspace's changes, or never."""
     max_duration: str = _setting("never", _longest)  # type: ignore[assignment]  # see above
     """Longest run of one command, or never."""
+    environment: str = _setting("host", str)  # type: ignore[assignment]  # see above
+    """What is inside a workspace besides its project: host, or a name of ``sandlot env list``."""
+    environment_repro_fix: str = _setting("", str)  # type: ignore[assignment]  # see above
+    """The same for workspaces made by an MCP server in mode repro-fix; empty: as ``environment``."""
+    environment_inspect: str = _setting("", str)  # type: ignore[assignment]  # see above
+    """The same in mode inspect."""
+    environment_cold_start: str = _setting("", str)  # type: ignore[assignment]  # see above
+    """The same in mode cold-start."""
+    environment_review_eval: str = _setting("", str)  # type: ignore[assignment]  # see above
+    """The same in mode review-eval."""
     sources: dict[str, Where] = field(default_factory=dict, compare=False)
     """Where each value above came from."""
 

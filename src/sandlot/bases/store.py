@@ -46,6 +46,12 @@ class BaseStore:
             yield
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody takes a base or an environment into use meanwhile; waits until nobody does."""
+        with self._lock(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
         self.paths.ensure()
         with unwritable(self.paths):

@@ -24,6 +24,7 @@ GROUPS: dict[Path, str] = {
     ("workspace", "sync"): "bring later host changes in",
     ("pool",): "the prepared workspaces that pooled evals start from",
     ("base",): "the shared trees workspaces start from",
+    ("env",): "what is inside a workspace besides its project",
     ("mcp",): "tools for chat hosts, by the Model Context Protocol",
     ("host",): "connect chat hosts to sandlot's MCP server",
     ("eval",): "run YAML suites of evals, each trial in a workspace of its own",

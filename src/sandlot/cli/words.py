@@ -36,6 +36,7 @@ _PLURALS = {
     "keys": "key",
     "secrets": "secret",
     "hosts": "host",
+    "parent": "from",
 }
 
 

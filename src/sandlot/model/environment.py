@@ -44,6 +44,8 @@ class Environment:
     """Digest of the image's manifest."""
     parent: str | None = None
     """Digest of the environment that a setup was run in."""
+    shell: str = ""
+    """What its users' shell is; empty: it has none."""
     setup: tuple[str, ...] = ()
     """Commands run in the parent."""
     skipped: tuple[str, ...] = ()

@@ -97,6 +97,10 @@ class WorkspaceRecord:
     """Names, hosts and placeholders; the values are in the vault alone."""
     limits: Limits = Limits()
     network: Network = Network()
+    environment: str = "host"
+    """What is inside besides the project: ``host``, or name and digest, such as ``debian:12@<digest>``."""
+    building: bool = False
+    """Made to run a setup: its environment's root can be changed."""
 
     @property
     def all_layers(self) -> frozenset[str]:

@@ -59,6 +59,11 @@ LINES: tuple[tuple[str, str, str], ...] = (
     ("workspace_delete", "workspace delete", "delete"),
     ("base_list", "base list", "base_list"),
     ("base_prune", "base prune", "base_prune"),
+    ("env_list", "env list", "env_list"),
+    ("env_build", "env build", "env_build"),
+    ("env_inspect", "env inspect", "env_inspect"),
+    ("env_prune", "env prune", "env_prune"),
+    ("env_import", "env import", "env_import"),
     ("doctor", "doctor", "doctor"),
     ("repair", "repair", "repair"),
 )

@@ -52,6 +52,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         runtime=request.runtime,
         min_isolation=request.min_isolation,
         toolchains=toolchains_of(request),
+        environment=request.environment,
         limits=limits_from(context, request),
         network=network_of(request),
         secrets=secrets_of(request),

@@ -54,6 +54,8 @@ class WorkspaceInfo:
     network: NetworkInfo = NetworkInfo()
     secrets: tuple[SecretInfo, ...] = ()
     limits: tuple[LimitInfo, ...] = ()
+    environment: str = "host"
+    """What is inside besides the project: ``host``, or name and digest."""
 
 
 def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
@@ -90,4 +92,5 @@ def describe(context: Context, record: WorkspaceRecord) -> WorkspaceInfo:
         network=network_info(context, record),
         secrets=describe_secrets(record),
         limits=describe_limits(record),
+        environment=record.environment,
     )

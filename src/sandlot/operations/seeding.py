@@ -36,6 +36,11 @@ class SeedRequest:
         metavar="DIR",
         host_path=True,
     )
+    environment: str | None = argument(
+        "what is inside besides the project: host, or a name of `sandlot env list` [default: host]",
+        default=None,
+        metavar="ENV",
+    )
     runtime: str = argument("what isolates the workspace", default="bubblewrap")
     min_isolation: IsolationLevel = argument("fail unless isolated at least this much", default=IsolationLevel.NONE)
 

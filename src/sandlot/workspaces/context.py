@@ -16,6 +16,7 @@ from sandlot.workspaces.store import Store
 
 if TYPE_CHECKING:
     from sandlot.bases.store import BaseStore
+    from sandlot.model.environment import Environment
     from sandlot.runtimes.base import Runtime
 
 __all__ = ["Context"]
@@ -37,6 +38,11 @@ class Context:
     def store(self) -> Store:
         self.paths.ensure()
         return Store(self.paths)
+
+    @cached_property
+    def environments(self) -> dict[str, Environment]:
+        """Those read so far, by digest: they never change."""
+        return {}
 
     @cached_property
     def bases(self) -> BaseStore:

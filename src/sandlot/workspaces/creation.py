@@ -19,6 +19,7 @@ from sandlot.model.workspace import Lifetime, WorkspaceRecord
 from sandlot.paths import WorkspacePaths
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.environments import choose
 from sandlot.workspaces.lifecycle import Progress, discard, launch, remove, storage_of
 from sandlot.workspaces.limits import default_limits
 from sandlot.workspaces.naming import check_labels, check_name
@@ -47,12 +48,15 @@ def create(
     secrets: Sequence[Given] = (),
     network: Network = NO_NETWORK,
     limits: Limits | None = None,
+    environment: str | None = None,
+    building: bool = False,
     one_shot: bool = False,
     progress: Progress | None = None,
 ) -> tuple[WorkspaceRecord, Base]:
     """Make a workspace from a source and start it; nothing of it stays behind when that fails.
 
-    A ``one_shot`` workspace ends with the calling process, however that dies.
+    ``environment`` None is the user's default; see ``environments.choose``. ``building``: a setup is to change it. A
+    ``one_shot`` workspace ends with the calling process, however that dies.
     """
     if name is not None:
         check_name(name, "workspace")
@@ -63,9 +67,17 @@ def create(
         draft = replace(draft, owner=(identity.pid, identity.start_time, identity.boot) if identity else None)
     check_room(context, [name])
     with context.bases.in_use():
+        chosen = choose(context, environment, toolchains)  # before a long seed
         base = context.bases.obtain(source, progress)
         origin = base.origin if source.kind is not OriginKind.BASE else replace(base.origin, kind=OriginKind.BASE)
-        record = replace(draft, origin=origin, baseline=base.layers, layers=base.layers)
+        record = replace(
+            draft,
+            origin=origin,
+            baseline=base.layers,
+            layers=base.layers,
+            environment=chosen,
+            building=building,
+        )
         return bring_up(context, record, functools.partial(_equip, context, secrets)), base
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sandlot.errors import UsageError
 from sandlot.model.command import CommandKind, CommandRecord
+from sandlot.model.environment import HOST
 from sandlot.model.network import NetworkMode
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import PROJECT
@@ -24,6 +25,10 @@ __all__ = ["exec_request", "register", "surroundings", "with_revealed"]
 def surroundings(context: Context, record: WorkspaceRecord) -> dict[str, str]:
     """The environment of everything that is started in a workspace; its toolchains come first on PATH."""
     found = environment()
+    if record.environment != HOST:
+        from sandlot.workspaces.environments import variables_for
+
+        found = variables_for(context, record, found)
     bins = [os.path.join(path, "bin") for path in record.toolchains]
     found["PATH"] = ":".join([*bins, found["PATH"]])
     placeholders = {each.name: each.placeholder for each in record.secrets}

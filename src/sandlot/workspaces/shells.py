@@ -37,6 +37,7 @@ from sandlot.workspaces.cancellation import Cancellation
 from sandlot.workspaces.command_files import CommandFiles, held
 from sandlot.workspaces.commands import refresh
 from sandlot.workspaces.context import Context
+from sandlot.workspaces.environments import environment_of
 from sandlot.workspaces.lifecycle import connect, is_running, socket_of
 from sandlot.workspaces.naming import check_name
 from sandlot.workspaces.requests import exec_request, register
@@ -90,8 +91,7 @@ def open_shell(
         raise _taken(name)
     if len(running) >= MOST_RUNNING:
         raise LimitReached(f"{MOST_RUNNING} shells are open already", hint="sandlot workspace shell close ID SHELL")
-    # Inside, /bin is what it is on the host.
-    argv = argv or [_BASH if os.access(_BASH, os.X_OK) else "/bin/sh"]
+    argv = argv or [_shell_of(context, record)]
     merged = {"TERM": "xterm-256color", **(env or {})}
     command = exec_request(context, record, argv, cwd=cwd, env=merged, background=True)
     record, channel = connect(context, record)
@@ -117,6 +117,13 @@ def open_shell(
                 error.hint = "name a program and a folder that are there: sandlot workspace exec ID -- ls"
             raise
     return made
+
+
+def _shell_of(context: Context, record: WorkspaceRecord) -> str:
+    environment = environment_of(context, record)
+    if environment is None:  # inside, /bin is what it is on the host
+        return _BASH if os.access(_BASH, os.X_OK) else "/bin/sh"
+    return environment.shell or "/bin/sh"
 
 
 def _taken(name: str | None) -> NameTaken:

@@ -10,7 +10,7 @@ import re
 
 from sandlot.bases.environments.rootfs import Node, RootTree
 from sandlot.errors import ImageRefused
-from sandlot.runtimes.bubblewrap.plan import ETC_FILES
+from sandlot.runtimes.curated import ETC_FILES
 
 __all__ = ["curate", "variables_of"]
 
@@ -25,6 +25,8 @@ _EMPTY = (
     "workspace",
     "var/cache/apt/archives",
     "var/lib/apt/lists",
+    "root/.cache",
+    "root/.npm",
 )
 _LINKS = {b"run": b"/run", b"tmp": b"/tmp"}
 _GONE = (b".dockerenv", b".containerenv")
@@ -95,10 +97,12 @@ def _accounts(tree: RootTree, file: str) -> bytes:
     ours = ETC_FILES[file].splitlines()
     own = tree.read([b"etc", file.encode()], MAX_ACCOUNTS) or b""
     agent = next(line for line in ours if line.startswith("agent:"))
+    if not tree.has("/bin/bash"):
+        agent = agent.replace("/bin/bash", "/bin/sh")
     lines = [line for line in own.decode("utf-8", "replace").splitlines() if re.match(r"[a-z_][a-z0-9_.-]*:", line)]
     kept = [line for line in lines if not line.startswith("agent:")]
     known = {line.partition(":")[0] for line in kept}
-    missing = [line for line in ours if line.partition(":")[0] not in known and line != agent]
+    missing = [line for line in ours if line.partition(":")[0] not in known and not line.startswith("agent:")]
     return "\n".join([agent, *kept, *missing, ""]).encode()
 
 

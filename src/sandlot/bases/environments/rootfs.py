@@ -8,8 +8,9 @@ tries the same with a link to somewhere above its root is refused.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sandlot.bases import manifest
@@ -56,7 +57,16 @@ class Node:
 class RootTree:
     """The tree below ``folder``, which must be empty. Use as a context manager; ``settle`` comes last."""
 
-    def __init__(self, folder: Path, *, max_bytes: int = MAX_TREE_BYTES, max_entries: int = MAX_ENTRIES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = MAX_TREE_BYTES,
+        max_entries: int = MAX_ENTRIES,
+        keep_links: bool = False,
+    ) -> None:
+        """``keep_links``: a folder of a layer leaves a symlink to a folder in its place, as dpkg does."""
+        self._keep_links = keep_links
         self.root = Node("d", 0)
         self.skipped: list[bytes] = []
         self._max_bytes, self._max_entries = max_bytes, max_entries
@@ -75,16 +85,26 @@ class RootTree:
 
     def apply(self, members: Iterable[Member]) -> None:
         """Put one more layer on top. Raises ImageRefused, and OSError for our side."""
-        self._layer += 1
-        if self._layer > MAX_LAYERS:
-            raise ImageRefused(f"there are more than {MAX_LAYERS} layers")
+        self.begin_layer()
         try:
             for member in members:
-                self._take(member)
+                name = member.name.rstrip(b"/").rpartition(b"/")[2]
+                if name.startswith(WHITEOUT):
+                    self._count(member)
+                    self._whiteout(normal_path(member.name).split(b"/")[:-1], name, member)
+                else:
+                    self.add(member)
         except ArchiveRefused as error:
             raise ImageRefused(error.message.replace("archive member", "member", 1)) from error
 
-    def _take(self, member: Member) -> None:
+    def begin_layer(self) -> None:
+        """What is added from now on is in a layer of its own."""
+        self._layer += 1
+        if self._layer > MAX_LAYERS:
+            raise ImageRefused(f"there are more than {MAX_LAYERS} layers")
+
+    def add(self, member: Member) -> None:
+        """Add one member to the layer. Raises ArchiveRefused, ImageRefused."""
         self._count(member)
         path = normal_path(member.name)
         if not path:
@@ -92,9 +112,6 @@ class RootTree:
                 self.root.mode, self.root.mtime_ns = member.mode, member.mtime_ns
             return
         *above, name = path.split(b"/")
-        if name.startswith(WHITEOUT):
-            self._whiteout(above, name, member)
-            return
         if member.kind == "s":
             self._skip(member, path)
             return
@@ -223,6 +240,8 @@ class RootTree:
 
     def _folder(self, folder: Node, parts: list[bytes], name: bytes, member: Member) -> None:
         child = folder.children.get(name)
+        if child is not None and child.kind == "l" and self._keep_links and self._find([*parts, name], member.name):
+            return
         if child is None or child.kind != "d":
             os.mkdir(name, 0o700, dir_fd=self._room(folder, parts, name))
             child = folder.children[name] = Node("d", self._layer)
@@ -250,16 +269,13 @@ class RootTree:
         node = folder.children[name] = Node("f", self._layer, mode, member.mtime_ns)
         node.row = manifest.file_row(mode, member.size, member.mtime_ns, digest)
 
-    def put(self, folder: Node, parts: list[bytes], name: bytes, content: bytes, mode: int = 0o644) -> None:
+    def put(self, folder: Node, parts: list[bytes], name: bytes, content: bytes) -> None:
         """Put a file of ours in place of whatever has its name."""
-        at = [0]
+        self.stream(folder, parts, name, io.BytesIO(content).read, len(content))
 
-        def read(size: int) -> bytes:
-            piece = content[at[0] : at[0] + size]
-            at[0] += len(piece)
-            return piece
-
-        self._file(folder, parts, name, Member(name, "f", mode, 0, len(content), read=read))
+    def stream(self, folder: Node, parts: list[bytes], name: bytes, read: Callable[[int], bytes], size: int) -> None:
+        """The same for ``size`` bytes that are read piece by piece."""
+        self._file(folder, parts, name, Member(name, "f", 0o644, 0, size, read=read))
 
     def _link(self, folder: Node, parts: list[bytes], name: bytes, member: Member) -> None:
         *above, last = normal_path(member.target).split(b"/")
@@ -297,6 +313,23 @@ class RootTree:
             return os.read(fd, limit)
         finally:
             os.close(fd)
+
+    def has(self, path: str) -> bool:
+        """Whether there is a file at an absolute path, symlinks followed as the tree's own root has them."""
+        parts = path.encode().strip(b"/").split(b"/")
+        for _ in range(MAX_HOPS):
+            try:
+                found = self._find(parts[:-1], path.encode())
+            except ArchiveRefused:
+                return False
+            node = found[0].children.get(parts[-1]) if found else None
+            if found is None or node is None or node.kind != "l":
+                return node is not None and node.kind == "f"
+            target = [part for part in node.target.split(b"/") if part not in (b"", b".")]
+            parts = target if node.target.startswith(b"/") else [*found[1], *target]
+            if not parts or parts[-1] == b"..":
+                return False
+        return False
 
     def walk(self) -> Iterator[tuple[bytes, Node]]:
         """(path, node) of everything, each folder before what is in it."""

@@ -186,11 +186,18 @@ class EnvironmentStore:
         if known is not None:
             self.touch(digest)
             return known
+        shell = next((path for path in ("/bin/bash", "/bin/sh") if tree.has(path)), "")
         files, size = manifest.tally(rows)
         created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         skipped = tuple(os.fsdecode(path) for path in tree.skipped)
         environment = replace(
-            draft, digest=digest, created_at=created, files=files, bytes=size, skipped=(*draft.skipped, *skipped)
+            draft,
+            digest=digest,
+            created_at=created,
+            files=files,
+            bytes=size,
+            shell=shell,
+            skipped=(*draft.skipped, *skipped),
         )
         (folder / "manifest").write_bytes(manifest.encode_pairs((path, rows[path]) for path in sorted(rows)))
         (folder / "environment.json").write_bytes(_encode(environment))
@@ -217,6 +224,12 @@ class EnvironmentStore:
         """The environment that a key was remembered for, if it is still there."""
         record = _load(self.paths.environment_keys / key)
         return None if record is None else self.read(str(record.get("digest")))
+
+    def discard(self, digest: str) -> None:
+        """Remove an environment that nobody but the caller knows of. Raises StateUnwritable."""
+        trash = move_to_trash(self.paths.environment(digest), self.paths)
+        if trash is not None:
+            remove_tree(trash)
 
     # -- removing ----------------------------------------------------------------------------------------------
 
@@ -292,6 +305,7 @@ def _environment(digest: str, record: dict[str, Any]) -> Environment:
         workdir=str(record["workdir"]),
         image=record["image"],
         parent=record["parent"],
+        shell=str(record["shell"]),
         setup=tuple(record["setup"]),
         skipped=tuple(record["skipped"]),
     )
