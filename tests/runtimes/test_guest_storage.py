@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from sandlot.bases.layer import area_layers
+from sandlot.bases.store import BaseStore
 from sandlot.bases.trees import remove_tree
 from sandlot.bases.view import OPAQUE, is_whiteout
 from sandlot.errors import AgentUnresponsive, CommandInterrupted, IsolationUnavailable, ProtocolError, StartFailed
 from sandlot.model.limits import Limits
+from sandlot.paths import Paths
 from sandlot.runtimes import disks
 from sandlot.runtimes.base import DISK_BYTES, AreaMount, Bounds, LaunchRequest
 from sandlot.runtimes.guest_storage import GuestStorage, layer_name, warm_key
 from sandlot.wire import frames
 from sandlot.wire import layers as wire
+from tests.bases.seeding import repository, seed
 from tests.layertrees import File, Folder, Gone, Link, build, state_of_view
 from tests.runtimes.guest_rig import Inside, inside
 
@@ -210,3 +214,21 @@ def test_a_guest_that_falls_silent_or_hangs_up_is_no_hang(tmp_path: Path) -> Non
     with _hostile(frames.encode(wire.FAILED, 0, [b"5", b"\x1b[2Jno"])) as storage, pytest.raises(StartFailed):
         storage.layers()
     assert os.listdir(tmp_path) == []
+
+
+def test_git_need_not_read_the_files_of_a_base_again(folder: Path, guest: Inside) -> None:
+    """Their stamps are what the index says: or the first ``git status`` of 20,000 files would take half a minute."""
+    made = repository(folder / "repo", {f"lib/{number}.py": f"{number}\n" for number in range(50)})
+    (made / "lib" / "7.py").write_text("edited\n")
+    paths = Paths.at(folder / "state")
+    paths.ensure()
+    base = seed(BaseStore(paths), made)
+    asked = request(folder, guest, *area_layers(paths, base.layers, "workspace"))
+    # diff-files compares stamps alone: it names each file that git would have to read.
+    stale = f"cd {asked.areas[0].target} && test \"$(git -c safe.directory='*' diff-files --name-only)\" = lib/7.py"
+    for warm in (True, False):
+        with guest.connect(stale) as storage:
+            if warm:
+                storage.warm(asked.areas[0].lowers)
+            storage.install(asked)
+        remove_tree(folder / "inside" / "layers")

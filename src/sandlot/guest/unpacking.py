@@ -215,7 +215,7 @@ class Unpacking:
                 os.lseek(file, at, os.SEEK_SET)
                 continue
             self._count(size)
-            for piece in self._reader.pieces(size):
+            for piece in (exactly(size),) if size <= CHUNK else self._reader.pieces(size):
                 done = os.write(file, piece)
                 while done < len(piece):
                     done += os.write(file, piece[done:])
