@@ -181,6 +181,7 @@ def configuring() -> str:
         "set -e; export LC_ALL=C.UTF-8\n"
         "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d\n"
         "mkdir -p /var/lib/dpkg; [ -e /var/lib/dpkg/status ] || : > /var/lib/dpkg/status\n"
+        "for file in passwd group; do cp /usr/share/base-passwd/$file.master /etc/$file; done\n"
         f"dpkg --force-depends --force-unsafe-io --unpack /{INSIDE}/*.deb\n"
         "dpkg --force-unsafe-io --configure -a\n"
         f"rm -rf /{INSIDE} /usr/sbin/policy-rc.d /var/log/* /var/lib/dpkg/*-old\n"
