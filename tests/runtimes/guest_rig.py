@@ -23,13 +23,16 @@ _INSIDE = """
 import os, socket, sys
 from sandlot.guest import storage
 descriptor, root, disk, command = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-class Folder(storage.Storage):
+class Kept(storage.Storage):
+    def prepare(self):
+        os.makedirs(self.warm, exist_ok=True)
+class Folder(Kept):
     def open_disk(self):
         os.makedirs(self.cold, exist_ok=True)
     def options(self, places):
         return os.fsdecode(places) + ",userxattr"
 if os.environ["REAL"] == "1":
-    place = storage.Storage(disk, root=root)
+    place = Kept(disk, root=root)
 else:
     place = Folder(disk, root=root, owner=-1, opaque="user.overlay.opaque")
 place.prepare()

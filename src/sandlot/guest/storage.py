@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DATA_DISK = "/dev/vdb"  # see boot.py
 USER_ID = 1000
 MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024  # mount(2)
+WARM_BYTES = 1 << 30
+"""The most that warm layers may take: the host sends less (workspaces/storage.py)."""
 _SOON = "100"
 """Hundredths of a second after which what was written goes to the disk: a killed guest loses little."""
 
@@ -52,7 +54,8 @@ class Storage:
     def prepare(self) -> None:
         """Make the place of warm layers, and load what a request needs: for a template, whose clones have it then."""
         os.makedirs(self.warm, mode=0o700, exist_ok=True)
-        _libc()
+        if not os.path.ismount(self.warm):
+            mount("layers", self.warm, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,nr_inodes=0,size=%d" % WARM_BYTES)
 
     def open_disk(self) -> None:
         """Mount the data disk, once; its journal is replayed if it was not unmounted."""

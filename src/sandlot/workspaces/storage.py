@@ -30,8 +30,10 @@ WARM_BYTES = 16 << 20
 """A base's layer with as many files, or bytes, is kept in a template of guests: sending it takes a second or more where
 the guest's processor is emulated, and making a template takes several."""
 NAME_BYTES = 512
-MOST_WARM_BYTES = 1 << 30
-"""A larger layer is none for the memory of a guest."""
+FILE_BYTES = 3 << 10
+"""What each file takes beside its content: its inode, its name, and half a page that is not full."""
+MOST_WARM_BYTES = 768 << 20
+"""More is none for the memory of a guest."""
 
 _NO_LIMITS = Limits()
 
@@ -80,11 +82,15 @@ class Storage:
         if self.kind != StorageKind.GUEST:
             return ()
         found = []
+        room = MOST_WARM_BYTES
         for layer in self.layers:
             facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
-            many = facts is not None and (facts.files >= WARM_FILES or facts.bytes >= WARM_BYTES)
-            if facts is not None and many and facts.bytes < MOST_WARM_BYTES:
-                found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
+            if facts is None or (facts.files < WARM_FILES and facts.bytes < WARM_BYTES):
+                continue
+            room -= facts.bytes + facts.files * FILE_BYTES
+            if room < 0:
+                break
+            found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
         return tuple(found)
 
     def _cold_bytes(self) -> int:
