@@ -254,7 +254,7 @@ def spawn_bound(
         stderr=log,
         pass_fds=pass_fds,
         start_new_session=True,
-        preexec_fn=bind,  # noqa: PLW1509  we have one thread
+        preexec_fn=bind,
     )
 
 

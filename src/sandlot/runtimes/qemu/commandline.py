@@ -17,7 +17,7 @@ from pathlib import Path
 from sandlot import process
 from sandlot.errors import IsolationUnavailable
 
-__all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find"]
+__all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find", "trial"]
 
 FORMAT = "1"
 MEMORY = 2 << 30
@@ -83,9 +83,7 @@ def _version(name: str, stamp: str) -> str:
 _versions: dict[tuple[str, str], str] = {}
 
 
-def _hardware(
-    machine: Machine, ram: Path, share: str, root: Path, data: Path, serial: int, control: int
-) -> list[str]:
+def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path, serial: int, control: int) -> list[str]:
     """Everything that a saved state is about. The slots are given, so that nothing depends on the order of options."""
     kvm = machine.accelerator == "kvm"
     return [
@@ -138,9 +136,20 @@ def boot(
     ]  # fmt: skip
 
 
-def clone(
-    machine: Machine, *, ram: Path, root: Path, data: Path, serial: int, control: int, console: int
-) -> list[str]:
+def trial(machine: Machine, kernel: Path, initramfs: Path) -> list[str]:
+    """Start a kernel that says something on its console, which is our output, and ends."""
+    words = "console=ttyS0 quiet panic=-1 reboot=t,force rdinit=/init sandlot.probe"
+    kvm = machine.accelerator == "kvm"
+    return [
+        str(machine.emulator.path), "-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,graphics=off",
+        "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else "max",
+        "-smp", str(machine.processors), "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none",
+        "-no-reboot", "-nic", "none", "-serial", "stdio",
+        "-kernel", str(kernel), "-initrd", str(initramfs), "-append", words, *_walls(),
+    ]  # fmt: skip
+
+
+def clone(machine: Machine, *, ram: Path, root: Path, data: Path, serial: int, control: int, console: int) -> list[str]:
     """Wait for a template's state; its memory is the file ``ram``, mapped privately: what changes is the clone's own."""
     return [
         str(machine.emulator.path), *_hardware(machine, ram, "off", root, data, serial, control), *_console(console),

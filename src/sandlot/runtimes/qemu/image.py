@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import stat
 import sys
@@ -15,8 +14,10 @@ from pathlib import Path
 
 from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.paths import Paths
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
+from sandlot.runtimes.relocated import Relocated, relocated
 
 __all__ = ["RootImage", "get", "key_of"]
 
@@ -31,8 +32,10 @@ _LEFT_OUT = frozenset(
     for name in ("lib/debug", "share/doc", "share/doc-base", "share/info", "share/locale", "share/man", "src")
 )
 """What a host has much of and no command needs. Everything else below /usr that anyone may read comes along."""
-_NEEDS = "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
-_PYTHON = re.compile(r"python3\.(\d+)$")
+_OPTIONS = ("-no-xattrs", "-all-root", "-no-progress", "-quiet")
+_NEEDS = (
+    "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class RootImage:
     key: str
     file: Path
     python: str
-    """The interpreter inside that runs the agent."""
+    """What runs the agent's code inside: a path, or words joined by commas."""
 
 
 def key_of(environment: str, root: Path | None, toolchains: tuple[Path, ...]) -> str:
@@ -74,29 +77,35 @@ def _time(path: Path) -> int:
         return 0
 
 
-def get(places: Places, environment: str, root: Path | None, toolchains: tuple[Path, ...] = ()) -> RootImage:
+def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Path, ...] = ()) -> RootImage:
     """The image of an environment's ``root`` (None: the host's own userland), packed when it is not there yet.
 
     Raises IsolationUnavailable, StateUnwritable.
     """
-    key = key_of(environment, root, toolchains)
+    places = Places.of(paths)
+    copied = relocated(paths) if root is not None else None
+    key = key_of(environment, root, (*toolchains, *([copied.folder] if copied else [])))
     target = places.roots / f"{key}.squashfs"
     told = places.roots / f"{key}.python"
     if not (target.is_file() and told.is_file()):
         places.ensure()
         with only_one(places.lock(f"root-{key}"), "the guests' root file system"):
             if not (target.is_file() and told.is_file()):
-                _build(places, root, toolchains, target, told)
+                _build(places, root, toolchains, copied, target, told)
     return RootImage(key, target, told.read_text().strip())
 
 
-def _build(places: Places, root: Path | None, toolchains: tuple[Path, ...], target: Path, told: Path) -> None:
+def _build(
+    places: Places, root: Path | None, toolchains: tuple[Path, ...], copied: Relocated | None, target: Path, told: Path
+) -> None:
     if shutil.which("mksquashfs") is None:
-        raise IsolationUnavailable("mksquashfs is not there to pack a guest's files", hint="apt-get install squashfs-tools")
-    python, prefix = _host_python() if root is None else (_python_in(root), None)
+        raise IsolationUnavailable(
+            "mksquashfs is not there to pack a guest's files", hint="apt-get install squashfs-tools"
+        )
+    python, prefix = _host_python() if copied is None else (",".join(copied.argv), None)
     with building(places) as folder:
         made = folder / "made"
-        options = ["-comp", "zstd", "-Xcompression-level", "3", "-no-xattrs", "-all-root", "-no-progress", "-quiet"]
+        options = ["-comp", "zstd", "-Xcompression-level", "3", *_OPTIONS]
         for name in _FOLDERS:
             options += ["-p", f"{name} d 755 0 0"]
         for name, to in _LINKS.items():
@@ -111,9 +120,21 @@ def _build(places: Places, root: Path | None, toolchains: tuple[Path, ...], targ
         done = process.run(["mksquashfs", *sources, str(made), *options], env=_environment(), timeout=PACK_S)
         if done.returncode:
             raise StateUnwritable(f"a guest's root file system cannot be packed: {done.message}")
+        if copied is not None:
+            _add_python(made, copied.folder, folder)
         (folder / "python").write_text(python + "\n")
         os.rename(folder / "python", told)
         os.rename(made, target)
+
+
+def _add_python(image: Path, source: Path, folder: Path) -> None:
+    """Add the interpreter that needs nothing of the environment; the guest shows it at its place (initramfs.py)."""
+    named = folder / ".sandlot-python"
+    shutil.copytree(source, named, symlinks=True)
+    argv = ["mksquashfs", str(named), str(image), "-keep-as-directory", *_OPTIONS]
+    done = process.run(argv, env=_environment(), timeout=PACK_S)
+    if done.returncode:
+        raise StateUnwritable(f"a guest's interpreter cannot be packed: {done.message}")
 
 
 def _environment() -> dict[str, str]:
@@ -170,22 +191,3 @@ def _host_python() -> tuple[str, Path | None]:
     raise IsolationUnavailable(
         "no Python interpreter that can run the agent was found", hint="install python3 (3.9 or later) below /usr"
     )
-
-
-def _python_in(root: Path) -> str:
-    """The newest interpreter in an environment, by its name: nothing of it is ever run on the host."""
-    found = []
-    for folder in ("usr/local/bin", "usr/bin", "opt/python/bin"):
-        try:
-            names = os.listdir(root / folder)
-        except OSError:
-            continue
-        for name in names:
-            match = _PYTHON.match(name)
-            if match and int(match[1]) >= 9:
-                found.append((int(match[1]), f"/{folder}/{name}"))
-    if not found:
-        raise IsolationUnavailable(
-            "the environment has no Python that can run the agent", hint="add python3 (3.9 or later) to it"
-        )
-    return max(found)[1]

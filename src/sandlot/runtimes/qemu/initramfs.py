@@ -15,15 +15,24 @@ from sandlot.runtimes.curated import ETC_FILES
 from sandlot.runtimes.qemu.kernel import BUSYBOX_PACKAGE, Kernel, fetch_package
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["Initramfs", "get"]
+__all__ = ["ALIVE", "Initramfs", "get"]
 
 FORMAT = "1"
 
-INIT = """#!/bin/sh
-fail() { echo "sandlot: $*" > /dev/console; poweroff -f; sleep 60; }
+ALIVE = "sandlot: the kernel runs"
+"""What a guest says that was started to see whether one can be."""
+
+INIT = f"""#!/bin/sh
+fail() {{ echo "sandlot: $*" > /dev/console; poweroff -f; sleep 60; }}
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs -o nosuid dev /dev
+for word in $(cat /proc/cmdline); do
+    case $word in
+        sandlot.probe) echo "{ALIVE}"; poweroff -f; sleep 60 ;;
+        sandlot.python=*) python=$(echo "${{word#sandlot.python=}}" | tr , ' ') ;;
+    esac
+done
 for module in $(cat /modules/order); do insmod /modules/$module || fail "module $module"; done
 waited=0
 while [ ! -b /dev/vda ]; do
@@ -33,11 +42,11 @@ mount -t squashfs -o ro,nodev,nosuid /dev/vda /root || fail "no root file system
 mount -t tmpfs -o mode=755,size=64m,nodev,nosuid run /root/run || fail "no /run in the root file system"
 mkdir -p /root/run/sandlot
 cp -r /lib/sandlot /root/run/sandlot/lib || fail "no room for the agent"
+if [ -d /root/.sandlot-python ]; then
+    mkdir /root/run/sandlot/python
+    mount --bind /root/.sandlot-python /root/run/sandlot/python || fail "no interpreter"
+fi
 for folder in proc sys dev; do mount --move /$folder /root/$folder || fail "no /$folder in the root file system"; done
-python=
-for word in $(cat /root/proc/cmdline); do
-    case $word in sandlot.python=*) python=${word#sandlot.python=} ;; esac
-done
 exec switch_root /root $python -I -S -E -B -c \\
     'import sys; sys.path.insert(0, "/run/sandlot/lib"); from sandlot.guest.boot import main; main()'
 fail "no interpreter $python"
@@ -67,7 +76,7 @@ def get(places: Places, kernel: Kernel) -> Initramfs:
         with only_one(places.lock("initramfs"), "the guests' start-up archive"):
             if not target.is_file():
                 with building(places) as folder:
-                    _build(kernel, folder, folder / "made")
+                    _build(places, kernel, folder, folder / "made")
                     os.rename(folder / "made", target)
     return Initramfs(key, target)
 
@@ -82,14 +91,14 @@ def _sources() -> list[tuple[str, Path]]:
     return found
 
 
-def _build(kernel: Kernel, folder: Path, target: Path) -> None:
-    busybox = _busybox(folder)
+def _build(places: Places, kernel: Kernel, folder: Path, target: Path) -> None:
+    busybox = _busybox(places, folder)
     with open(target, "wb") as out:
         writer = _Archive(out)
         for name in ("bin", "dev", "lib", "lib/sandlot", "modules", "proc", "root", "sys"):
             writer.folder(name)
         writer.file("bin/busybox", busybox.read_bytes(), 0o755)
-        for name in ("cat", "cp", "insmod", "mkdir", "mount", "poweroff", "sh", "sleep", "switch_root"):
+        for name in ("cat", "cp", "insmod", "mkdir", "mount", "poweroff", "sh", "sleep", "switch_root", "tr"):
             writer.link(f"bin/{name}", "busybox")
         writer.file("init", INIT.encode(), 0o755)
         for path in kernel.modules:
@@ -111,8 +120,11 @@ def _build(kernel: Kernel, folder: Path, target: Path) -> None:
         writer.end()
 
 
-def _busybox(folder: Path) -> Path:
-    """A busybox that needs no library: this machine's, or the distribution's package."""
+def _busybox(places: Places, folder: Path) -> Path:
+    """A busybox that needs no library: this machine's, or the distribution's package, which is kept."""
+    kept = places.root / "busybox"
+    if kept.is_file():
+        return kept
     for candidate in (shutil.which("busybox"), "/bin/busybox"):
         if candidate and os.access(candidate, os.R_OK) and b"\0ld-linux" not in _head(Path(candidate)):
             return Path(candidate)
@@ -122,7 +134,8 @@ def _busybox(folder: Path) -> Path:
         raise IsolationUnavailable(error.message, hint=f"apt-get install {BUSYBOX_PACKAGE}") from error
     for name in ("bin/busybox", "usr/bin/busybox"):
         if (folder / "busybox" / name).is_file():
-            return folder / "busybox" / name
+            os.rename(folder / "busybox" / name, kept)
+            return kept
     raise IsolationUnavailable(f"the package {BUSYBOX_PACKAGE} holds no busybox")
 
 
@@ -157,4 +170,3 @@ class _Archive:
         fields = (self._number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
         head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
         self._out.write(head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4))
-

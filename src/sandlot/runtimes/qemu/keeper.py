@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from sandlot import process
-from sandlot.errors import SandlotError, StartFailed
+from sandlot.errors import SandlotError
 from sandlot.runtimes.qemu import commandline
 from sandlot.runtimes.qemu.bridge import Bridge, Outcome
 from sandlot.runtimes.qemu.commandline import Emulator, Machine
@@ -101,7 +101,9 @@ class Keeper:
             self._say({"error": error.message})
             return
         identity = process.identify(self.qemu.pid) if self.qemu is not None else None
-        self._say({"pid": self.qemu.pid, "start": identity.start_time} if identity and self.qemu else {"error": "QEMU ended"})
+        self._say(
+            {"pid": self.qemu.pid, "start": identity.start_time} if identity and self.qemu else {"error": "QEMU ended"}
+        )
         why = bridge.serve()
         if why is Outcome.BROKEN:
             print(f"the guest does not keep to the protocol: {bridge.problem}", file=sys.stderr, flush=True)
@@ -142,7 +144,7 @@ class Keeper:
             bridge.hello(BOOT_S)
         else:
             self._load(plan, bridge)
-        bridge.watch(self.control.fileno(), self._hear)
+        bridge.watch(self.control.fileno(), lambda: self._hear(bridge))
         bridge.watch(control.fileno(), self.monitor.drain)
         self._pidfd = os.pidfd_open(self.qemu.pid)
         bridge.watch(self._pidfd, None)
@@ -176,7 +178,7 @@ class Keeper:
             return
         self._say({"saved": True})
 
-    def _hear(self) -> bool:
+    def _hear(self, bridge: Bridge) -> bool:
         """What the launcher wants; whether to go on."""
         try:
             word = self.control.recv(MESSAGE)
@@ -186,7 +188,10 @@ class Keeper:
             self.released = True
             return True
         self.saving = word == b"save"
-        return self.released and not word
+        if self.released and not word:  # our launcher has gone its way
+            bridge.unwatch(self.control.fileno())
+            return True
+        return False
 
     def _read_console(self, bridge: Bridge) -> bool:
         try:

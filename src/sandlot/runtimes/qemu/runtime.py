@@ -1,0 +1,192 @@
+"""Starting and ending a workspace in a guest.
+
+What only a start needs is imported by it: whether a workspace lives is asked by every command.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandlot import process
+from sandlot.errors import StartFailed, UsageError, WorkspaceFailure
+from sandlot.model.limits import Limits
+from sandlot.model.workspace import Instance
+from sandlot.paths import Paths
+from sandlot.runtimes.base import Bounds, LaunchRequest, ProbeReport
+from sandlot.runtimes.channel import Channel
+from sandlot.wire import bridge as wire
+from sandlot.wire import messages
+
+if TYPE_CHECKING:
+    from sandlot.runtimes.qemu.keeping import Kept
+    from sandlot.runtimes.qemu.probe import Prober
+    from sandlot.runtimes.qemu.template import Recipe, Template
+
+__all__ = ["QemuRuntime"]
+
+START_S = 60.0
+"""How long an agent may take to answer its first ping."""
+ROOM = 512 << 20
+"""Bytes that a guest's kernel and its caches need beside a workspace's memory limit."""
+
+
+class QemuRuntime:
+    """The runtime named ``qemu``: isolation level ``vm`` with KVM, ``vm-emulated`` without."""
+
+    name = "qemu"
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._kept: dict[str, Kept] = {}
+
+    @cached_property
+    def _prober(self) -> Prober:
+        from sandlot.runtimes.qemu.probe import Prober
+
+        return Prober(self._paths)
+
+    def probe(self, *, fresh: bool = False) -> ProbeReport:
+        """See Runtime.probe."""
+        return self._prober.report(fresh=fresh)
+
+    def prepare(self, request: LaunchRequest) -> tuple[Recipe, Template]:
+        """What a start of ``request`` clones, made when it is not there yet.
+
+        Raises IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceBusy.
+        """
+        from sandlot.runtimes.qemu import template
+        from sandlot.runtimes.qemu.places import Places
+
+        recipe = self.recipe(request)
+        return recipe, template.get(Places.of(self._paths), recipe)
+
+    def recipe(self, request: LaunchRequest) -> Recipe:
+        """What its template is made of. Raises IsolationUnavailable, StateUnwritable."""
+        from sandlot.runtimes.qemu import commandline, image, initramfs, kernel
+        from sandlot.runtimes.qemu.places import Places
+        from sandlot.runtimes.qemu.template import Recipe
+
+        accelerator = self._prober.accelerator
+        places = Places.of(self._paths)
+        machine = commandline.Machine(
+            commandline.find(), accelerator, _processors(request.limits), _memory(request.limits)
+        )
+        system = kernel.get(places)
+        root = image.get(self._paths, request.environment, request.root, request.toolchains)
+        return Recipe(machine, system, initramfs.get(places, system), root, request.warm)
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """See Runtime.launch."""
+        from sandlot.runtimes.qemu.keeper import CLONE_S
+        from sandlot.runtimes.qemu.keeping import starting
+        from sandlot.runtimes.qemu.template import plan_of
+
+        if request.disk is None:
+            raise UsageError("a guest needs a data disk", hint="")
+        if request.building is not None:
+            raise UsageError("an environment's setup runs with bubblewrap", hint="--runtime bubblewrap")
+        recipe, template = self.prepare(request)
+        plan = plan_of(
+            recipe, template.folder, request.disk, life="clone",
+            hostname=request.hostname, workspace=request.workspace_id,
+        )  # fmt: skip
+        with starting(plan, request.socket, request.log) as kept:
+            kept.ready(CLONE_S * 2)
+            self._fill(request)
+            if kept.qemu is None or kept.identity is None:
+                raise kept.failed("it ended while it started")
+            token = os.urandom(8).hex()
+            self._kept[token] = kept
+            instance = Instance(
+                token, kept.qemu.pid, kept.qemu.start_time, kept.identity.pid, kept.identity.start_time, kept.qemu.boot
+            )
+        return replace(instance, enforcement=_enforcement(request.limits, self.probe()))
+
+    def _fill(self, request: LaunchRequest) -> None:
+        """Give the guest its files, start its agent, and wait for the first answer."""
+        from sandlot.runtimes.guest_storage import GuestStorage
+        from sandlot.runtimes.qemu import asking
+
+        with GuestStorage(asking.job(request.socket, b"storage")) as storage:
+            storage.install(request)
+        values = {wire.IDLE: b"%d" % (request.idle_timeout_s or 0), wire.LIMITS: _told(request.limits).encode()}
+        asking.start(request.socket, values)
+        with Channel(request.socket) as channel:
+            channel.send(messages.PING)
+            if channel.receive(START_S) is None:
+                raise StartFailed("the guest ended while its agent started")
+
+    def release(self, instance: Instance, socket: Path) -> None:
+        """See Runtime.release."""
+        with Channel(socket) as channel:
+            channel.call(messages.RELEASE)
+        kept = self._kept.pop(instance.token, None)
+        if kept is not None:
+            kept.say(b"release")
+            kept.control.close()
+
+    def alive(self, instance: Instance) -> bool:
+        """See Runtime.alive."""
+        return process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot).alive()
+
+    def kill(self, instance: Instance) -> None:
+        """See Runtime.kill: QEMU and its keeper; everything inside is gone with them."""
+        kept = self._kept.pop(instance.token, None)
+        if kept is not None:
+            kept.control.close()
+        parts = [
+            process.ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
+            process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot),
+        ]
+        if not process.kill_and_wait(parts):
+            raise WorkspaceFailure(
+                f"process {instance.agent_pid} of the workspace did not end within {process.KILL_WAIT_S:.0f} s",
+                hint="sandlot repair",
+            )
+
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        """See Runtime.fetch."""
+        from sandlot.runtimes.guest_storage import GuestStorage
+        from sandlot.runtimes.qemu import asking
+
+        with GuestStorage(asking.job(socket, b"storage")) as storage:
+            storage.take(target, folder, bounds)
+
+    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
+        """See Runtime.strays: a keeper that nobody knows ends with its launcher, and QEMU with it."""
+        return 0
+
+
+def _processors(limits: Limits) -> int:
+    from sandlot.runtimes.qemu.probe import processors
+
+    return processors() if limits.cpus is None else min(math.ceil(limits.cpus), len(os.sched_getaffinity(0)))
+
+
+def _memory(limits: Limits) -> int:
+    """Bytes that the guest sees: one of a few sizes, for each has templates of its own."""
+    from sandlot.runtimes.qemu.commandline import MEMORY
+
+    size = MEMORY
+    while limits.memory is not None and size < limits.memory + ROOM:
+        size *= 2
+    return size
+
+
+def _told(limits: Limits) -> str:
+    """The limits that the agent's watcher holds, as watch.py reads them; its disk and its kernel hold the others."""
+    values = {"memory": limits.memory, "processes": limits.processes, "files": limits.open_files}
+    return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
+
+
+def _enforcement(limits: Limits, report: ProbeReport) -> dict[str, str]:
+    names = ("memory", "cpus", "processes", "open_files", "disk", "inodes", "tmp")
+    found = {name: report.enforcement[name] for name in names if getattr(limits, name) is not None}
+    if limits.max_duration_s is not None:
+        found["max_duration"] = report.enforcement["max_duration"]
+    return found
