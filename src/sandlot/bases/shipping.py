@@ -58,15 +58,17 @@ class _Sending(Packing):
 
 def send(folder: Path, write: Callable[[bytes | bytearray], object]) -> None:
     """Send one layer folder. Raises FileRefused when it cannot be read, and what ``write`` raises."""
-    top = os.open(folder, FOLDER_FLAGS)
+    top = -1
     try:
+        top = os.open(folder, FOLDER_FLAGS)
         _Sending(write).run(top)
     except ConnectionError:
         raise
     except OSError as error:
         raise FileRefused(f"cannot read {folder}: {error.strerror}") from error
     finally:
-        os.close(top)
+        if top >= 0:
+            os.close(top)
 
 
 def receive(reader: Reader, folder: Path, *, most_bytes: int, most_entries: int) -> Received:

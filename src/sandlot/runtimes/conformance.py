@@ -25,14 +25,19 @@ from pathlib import Path
 from sandlot.bases.trees import remove_tree
 from sandlot.errors import CommandNotFound, SandlotError
 from sandlot.model.isolation import IsolationLevel
+from sandlot.model.limits import Limits
+from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
-from sandlot.runtimes.base import AREA_TARGETS, PROJECT, AreaMount, LaunchRequest, Runtime, StorageKind
+from sandlot.runtimes.base import AREA_TARGETS, PROJECT, AreaMount, Bounds, LaunchRequest, Runtime, StorageKind
+from sandlot.runtimes.disks import make_disk
 from sandlot.runtimes.conformance_guest import Guest, eventually, mentions, piped
 from sandlot.wire import frames, messages
 
 __all__ = ["RuntimeConformance"]
 
 BIG = 500_000_000
+DISK_BYTES = 256 << 20
+"""Room for changes in a runtime that has to make some."""
 MEMORY_KB = 64 * 1024
 """What the agent, or the worker of a command, may ever have needed."""
 
@@ -64,18 +69,39 @@ class RuntimeConformance:
     def request(self, name: str = "one", *, idle_timeout_s: int | None = None) -> LaunchRequest:
         """What to launch: two areas, the project's on a lower that holds ``seed`` and ``below/``."""
         root = self.folder / name
-        overlay = self.runtime.probe().storage == StorageKind.OVERLAY
+        kind = self.runtime.probe().storage
         areas = []
         for area, target in AREA_TARGETS.items():
             upper, work, lower = (root / area / each for each in ("upper", "work", "lower"))
             for folder in (upper, work, lower):
                 folder.mkdir(parents=True, exist_ok=True)
             if area == "workspace":
-                seeded = lower if overlay else upper
+                seeded = upper if kind == StorageKind.COPY else lower
                 (seeded / "below").mkdir(exist_ok=True)
                 (seeded / "seed").write_text("seed\n")
-            areas.append(AreaMount(target, upper, work, (lower,)) if overlay else AreaMount(target, upper))
-        return LaunchRequest(name, tuple(areas), root / "sock", root / "log", idle_timeout_s=idle_timeout_s)
+            areas.append(
+                AreaMount(
+                    target,
+                    upper,
+                    work if kind == StorageKind.OVERLAY else None,
+                    () if kind == StorageKind.COPY else (lower,),
+                )
+            )
+        disk = root / "data.img" if kind == StorageKind.GUEST else None
+        if disk is not None and not disk.exists():
+            from sandlot.runtimes.disks import make_disk
+
+            make_disk(self.folder / "blanks", disk, Limits())
+        return LaunchRequest(name, tuple(areas), root / "sock", root / "log", idle_timeout_s=idle_timeout_s, disk=disk)
+
+    def changes(self, guest: Guest, number: int) -> Path:
+        """What is private to an instance in one of its areas, as a folder of the host."""
+        area = guest.request.areas[number]
+        if self.runtime.probe().storage != StorageKind.GUEST:
+            return area.upper
+        folder = self.folder / f"fetched-{number}"
+        self.runtime.fetch(guest.instance, guest.request.socket, area.target, folder, Bounds(1 << 20, 1000))
+        return folder
 
     def launch(self, name: str = "one", *, idle_timeout_s: int | None = None) -> Guest:
         """A released instance, ended after the test."""
@@ -93,7 +119,7 @@ class RuntimeConformance:
         assert report.isolation.satisfies(IsolationLevel.PROCESS)
         assert report.findings
         assert report.problem is None
-        assert report.storage in (StorageKind.OVERLAY, StorageKind.COPY)
+        assert report.storage in (StorageKind.OVERLAY, StorageKind.COPY, StorageKind.GUEST)
 
     def test_an_instance_lives_until_it_is_killed(self) -> None:
         guest = self.launch()
@@ -378,9 +404,10 @@ class RuntimeConformance:
         guest.output("echo changed > seed; rm -r below; mkdir new; echo x > new/file; echo home > $HOME/x", env={
             "PATH": "/usr/bin:/bin", "HOME": AREA_TARGETS["home"],
         })  # fmt: skip
-        assert (area.upper / "seed").read_text() == "changed\n"
-        assert (area.upper / "new/file").read_text() == "x\n"
-        assert (guest.request.areas[1].upper / "x").read_text() == "home\n"
+        changed = self.changes(guest, 0)
+        assert (changed / "seed").read_text() == "changed\n"
+        assert (changed / "new/file").read_text() == "x\n"
+        assert (self.changes(guest, 1) / "x").read_text() == "home\n"
         after = {path: path.lstat().st_mtime_ns for lower in area.lowers for path in lower.rglob("*")}
         assert after == before
         if area.overlay:
