@@ -71,6 +71,12 @@ SDK_METHODS = {
     "workspace_delete": "Workspace.delete",
     "base_list": "Sandlot.bases",
     "base_prune": "Sandlot.prune_bases",
+    "env_list": "Environments.list",
+    "env_build": "Environments.build",
+    "env_inspect": "Environments.inspect",
+    "env_prune": "Environments.prune",
+    "env_import": "Environments.import_image",
+    "prepare": "Sandlot.prepare",
     "doctor": "Sandlot.doctor",
     "repair": "Sandlot.repair",
 }

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from sandlot.sdk import Files, Sandlot, Secrets, Services, Shell, Shells, Snapshots, Workspace
+from sandlot.sdk import Environments, Files, Sandlot, Secrets, Services, Shell, Shells, Snapshots, Workspace
 from sandlot.workspaces.cancellation import Cancellation
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sandlot.paths import Paths
 
 __all__ = [
+    "AsyncEnvironments",
     "AsyncFiles",
     "AsyncSandlot",
     "AsyncSecrets",
@@ -199,10 +200,33 @@ class AsyncSandlot(_Facade):
     get = _making(Sandlot.get)
     list = _awaited(Sandlot.list)
     run = _cancellable(Sandlot.run)
+
+    @property
+    def environments(self) -> AsyncEnvironments:
+        """What can be inside workspaces besides their projects."""
+        return AsyncEnvironments(self._inner.environments, self._threads)
+
+    prepare = _awaited(Sandlot.prepare)
     bases = _awaited(Sandlot.bases)
     prune_bases = _awaited(Sandlot.prune_bases)
     doctor = _awaited(Sandlot.doctor)
     repair = _awaited(Sandlot.repair)
+
+
+class AsyncEnvironments(_Facade):
+    """What can be inside workspaces besides their projects."""
+
+    _inner: Environments
+
+    def __init__(self, inner: Environments, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+    list = _awaited(Environments.list)
+    build = _awaited(Environments.build)
+    inspect = _awaited(Environments.inspect)
+    prune = _awaited(Environments.prune)
+    import_image = _awaited(Environments.import_image)
 
 
 class AsyncFiles(_Facade):

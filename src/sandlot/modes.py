@@ -75,7 +75,9 @@ class Surface:
 NEVER = frozenset({"allow_escaping_links", "allow_private", "allow_secrets", "reveal", "secrets", "toolchains"})
 """No surface shows these arguments, whatever it is called: a model that reads hostile text must not be able to point a
 workspace at services of the host, to hand out values of secrets, or to show host folders. The user does, by the CLI."""
-UNSEEN = frozenset({"secret_set", "base_prune", "doctor", "repair"})
+UNSEEN = frozenset(
+    {"secret_set", "base_prune", "doctor", "repair", "env_build", "env_import", "env_inspect", "env_prune", "prepare"}
+)
 """Operations that no surface shows: they take values of the host's environment, or work on the host itself."""
 
 _NAMED = {"workspace": ""}

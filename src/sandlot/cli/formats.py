@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sandlot.cli import limits, networks, secrets, services, shell
+from sandlot.cli import environments, limits, networks, secrets, services, shell
 from sandlot.cli.terminal import shown, table
 
 __all__ = ["print_ids", "print_result"]
@@ -53,6 +53,8 @@ def _facts(info: Any, *, limited: bool = False) -> None:
         ("isolation", f"{info.isolation.value} ({info.runtime}, {info.storage})"),
         ("origin", f"{_origin(info.origin)}, {info.origin.files} files, {_size(info.origin.bytes)}"),
     ]
+    if info.environment != "host":
+        rows.append(("environment", info.environment))
     if info.labels:
         rows.append(("labels", " ".join(f"{key}={value}" for key, value in sorted(info.labels.items()))))
     if info.forked_from:
@@ -335,6 +337,11 @@ FORMATS: dict[str, Callable[[Any], None]] = {
     "base_list": _bases,
     "base_prune": _pruned,
     "doctor": _doctor,
+    "env_build": environments.print_built,
+    "env_import": environments.print_built,
+    "env_inspect": environments.print_inspected,
+    "env_list": environments.print_listed,
+    "env_prune": environments.print_pruned,
     "file_list": _files,
     "file_read": _read,
     "file_search": _searched,
@@ -342,6 +349,7 @@ FORMATS: dict[str, Callable[[Any], None]] = {
     "file_move": lambda result: print(f"moved to {shown(result.path)}"),
     "file_delete": lambda result: print(f"deleted {result.files} files, {result.folders} folders"),
     "patch_apply": _patched,
+    "prepare": environments.print_prepared,
     "repair": _repaired,
     "service_list": services.print_listed,
     "service_logs": services.print_logged,

@@ -64,6 +64,7 @@ LINES: tuple[tuple[str, str, str], ...] = (
     ("env_inspect", "env inspect", "env_inspect"),
     ("env_prune", "env prune", "env_prune"),
     ("env_import", "env import", "env_import"),
+    ("prepare", "prepare", "prepare"),
     ("doctor", "doctor", "doctor"),
     ("repair", "repair", "repair"),
 )

@@ -9,7 +9,7 @@ from sandlot.bases.source import Source, classify
 from sandlot.model.base import OriginKind
 from sandlot.model.environment import Environment
 from sandlot.operations.environments import SetupRequest
-from sandlot.operations.networking import NetworkRequest, network_of
+from sandlot.operations.networking import EgressRequest, network_of
 from sandlot.operations.operation import Caller, Operation
 from sandlot.settings import duration
 from sandlot.workspaces import setups
@@ -17,7 +17,7 @@ from sandlot.workspaces.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(SetupRequest, NetworkRequest):
+class Request(SetupRequest, EgressRequest):
     """What to build."""
 
 

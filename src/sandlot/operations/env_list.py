@@ -11,6 +11,7 @@ from sandlot.operations.environments import EnvironmentRow, row_of
 from sandlot.operations.operation import Caller, Effect, Operation
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import store_of
+from sandlot.workspaces.preparation import Readiness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,11 @@ class Result:
 def run(context: Context, _request: Request, _caller: Caller) -> Result:
     """Look."""
     stand = Counter(split_label(record.environment)[1] for record in context.store.all())
-    there = [row_of(info, stand[info.environment.digest]) for info in store_of(context).list()]
+    there = [row_of(context, info, stand[info.environment.digest]) for info in store_of(context).list()]
     known = {name for row in there for name in row.names}
-    host = EnvironmentRow((HOST,), "", HOST, "this machine's /usr, read-only", workspaces=stand[HOST])
+    host = EnvironmentRow(
+        (HOST,), "", HOST, "this machine's /usr, read-only", readiness=Readiness.WARM, workspaces=stand[HOST]
+    )
     more = [
         EnvironmentRow((each.name,), "", "packages", each.summary)
         for each in DEFINITIONS.values()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from sandlot.bases.environments.store import EnvironmentInfo
 from sandlot.model.environment import Environment
 from sandlot.operations.operation import argument
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.preparation import Readiness, readiness
 
 __all__ = ["EnvironmentRow", "SetupRequest", "row_of"]
 
@@ -25,16 +27,19 @@ class EnvironmentRow:
     bytes: int = 0
     created_at: str = ""
     used_at: str = ""
+    readiness: Readiness = Readiness.COLD
+    """``warm``, ``cold`` (something is to be built first) or ``stale`` (what it was made from has changed)."""
     workspaces: int = 0
     """How many workspaces stand on it."""
 
 
-def row_of(info: EnvironmentInfo, workspaces: int) -> EnvironmentRow:
+def row_of(context: Context, info: EnvironmentInfo, workspaces: int) -> EnvironmentRow:
     """The row of one that is there."""
+    ready = readiness(context, info.names[0] if info.names else "", info.environment)
     found: Environment = info.environment
     return EnvironmentRow(
         info.names, found.digest, found.kind, found.source, found.files, found.bytes, found.created_at, info.used_at,
-        workspaces,
+        ready, workspaces,
     )  # fmt: skip
 
 

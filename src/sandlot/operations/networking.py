@@ -15,6 +15,7 @@ from sandlot.workspaces.network import presets, serving
 from sandlot.workspaces.network.presets import Preset
 
 __all__ = [
+    "EgressRequest",
     "NetworkInfo",
     "NetworkRequest",
     "PortInfo",
@@ -27,8 +28,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkRequest:
-    """What the workspace may reach, and what of it can be reached."""
+class EgressRequest:
+    """What the workspace may reach."""
 
     network: NetworkMode | None = argument(
         "what it may reach [default: off, or allowlist when hosts are allowed]", default=None
@@ -44,6 +45,12 @@ class NetworkRequest:
         default=(),
         metavar="HOST:PORT",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRequest(EgressRequest):
+    """What the workspace may reach, and what of it can be reached."""
+
     publish: tuple[str, ...] = argument(
         "make a port inside reachable at 127.0.0.1, at a port of your choice or a free one",
         default=(),
@@ -72,13 +79,13 @@ class NetworkInfo:
     """False: its gateway was killed; the next command starts it anew."""
 
 
-def network_of(request: NetworkRequest) -> Network:
+def network_of(request: EgressRequest) -> Network:
     """The network that a request asks for. Raises UsageError."""
     return changed_network(Network(), request)
 
 
 def changed_network(
-    network: Network, request: NetworkRequest, disallow: tuple[str, ...] = (), unpublish: tuple[str, ...] = ()
+    network: Network, request: EgressRequest, disallow: tuple[str, ...] = (), unpublish: tuple[str, ...] = ()
 ) -> Network:
     """A network with what a request adds to it, and without what is named last. Raises UsageError."""
     network = _without(network, disallow, unpublish)
@@ -96,7 +103,7 @@ def changed_network(
         mode=mode,
         allow=tuple(dict.fromkeys((*network.allow, *allow))),
         private=tuple(dict.fromkeys((*network.private, *private))),
-        published=_published(network.published, request.publish),
+        published=_published(network.published, request.publish if isinstance(request, NetworkRequest) else ()),
     )
 
 

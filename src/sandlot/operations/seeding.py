@@ -9,7 +9,7 @@ from pathlib import Path
 from sandlot.bases.source import Source, classify
 from sandlot.errors import PathNotFound, UsageError
 from sandlot.model.base import OriginKind
-from sandlot.model.isolation import IsolationLevel
+from sandlot.model.isolation import IsolationLevel, RuntimeChoice
 from sandlot.model.workspace import Lifetime
 from sandlot.operations.operation import argument
 from sandlot.runtimes.base import HOME
@@ -41,7 +41,11 @@ class SeedRequest:
         default=None,
         metavar="ENV",
     )
-    runtime: str = argument("what isolates the workspace", default="bubblewrap")
+    runtime: RuntimeChoice | None = argument(
+        "what isolates the workspace: namespaces, a virtual machine, or the cheapest that isolates enough "
+        "[default: bubblewrap]",
+        default=None,
+    )
     min_isolation: IsolationLevel = argument("fail unless isolated at least this much", default=IsolationLevel.NONE)
 
 

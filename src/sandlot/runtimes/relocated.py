@@ -20,7 +20,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.paths import Paths
 
-__all__ = ["PYTHON_INSIDE", "Relocated", "relocated"]
+__all__ = ["PYTHON_INSIDE", "Relocated", "is_ready", "relocated"]
 
 PYTHON_INSIDE = "/run/sandlot/python"
 """Where it is shown inside."""
@@ -34,8 +34,10 @@ _LEFT_OUT = frozenset({
     "__pycache__.bak", "ensurepip", "idlelib", "lib2to3", "site-packages", "dist-packages", "test", "tests", "tkinter",
     "turtledemo", "pydoc_data", "lib-dynload", "distutils",
 })  # fmt: skip
-_NOT_NEEDED = ("_test", "_xx", "xx", "_tkinter", "_ssl", "_hashlib", "_sqlite3", "_curses", "_dbm", "_gdbm", "nis", "readline", "_lzma",
-               "_bz2", "_uuid", "_crypt", "ossaudiodev", "audioop")  # fmt: skip
+_NOT_NEEDED = (
+    "_test", "_xx", "xx", "_tkinter", "_ssl", "_hashlib", "_sqlite3", "_curses", "_dbm", "_gdbm", "nis", "readline",
+    "_lzma", "_bz2", "_uuid", "_crypt", "ossaudiodev", "audioop",
+)  # fmt: skip
 """Extension modules that the agent has no use for; some of them need a dozen libraries."""
 _LIBRARY = re.compile(r"(?:=> )?(/[^\s]+)(?: \(0x[0-9a-f]+\))?$")
 
@@ -48,8 +50,7 @@ class Relocated:
     argv: tuple[str, ...]
 
 
-def relocated(paths: Paths) -> Relocated:
-    """The copy, made when it is not there yet. Raises IsolationUnavailable, StateUnwritable."""
+def _place(paths: Paths) -> Path:
     digest = hashlib.sha256(f"{_VERSION}\n".encode())
     for name in _candidates():
         try:
@@ -57,8 +58,18 @@ def relocated(paths: Paths) -> Relocated:
             digest.update(f"{name}:{info.st_mtime_ns}:{info.st_ino}\n".encode())
         except OSError:
             digest.update(f"{name}:\n".encode())
-    folder = paths.python / digest.hexdigest()[:24]
-    if not (folder / "ready").is_file():
+    return paths.python / digest.hexdigest()[:24]
+
+
+def is_ready(paths: Paths) -> bool:
+    """Whether the copy is there."""
+    return (_place(paths) / "ready").is_file()
+
+
+def relocated(paths: Paths) -> Relocated:
+    """The copy, made when it is not there yet. Raises IsolationUnavailable, StateUnwritable."""
+    folder = _place(paths)
+    if not is_ready(paths):
         _make(folder)
     loader = f"{PYTHON_INSIDE}/lib/ld.so"
     return Relocated(folder, (loader, "--library-path", f"{PYTHON_INSIDE}/lib", f"{PYTHON_INSIDE}/bin/python3"))
@@ -99,7 +110,7 @@ def _fill(target: Path) -> None:
         if loader is None:
             problem = f"{executable} is linked in a way that does not let it be copied"
             continue
-        major, minor, standard, dynamic = (done.stdout.decode().splitlines() + [""])[:4]
+        major, minor, standard, dynamic = [*done.stdout.decode().splitlines(), ""][:4]
         _copy(target, executable, loader, Path(standard), dynamic, f"python{major}.{minor}")
         return
     raise IsolationUnavailable(problem, hint="install python3 (3.9 or later) below /usr")

@@ -14,6 +14,7 @@ the caller's and stays. Everything raises subclasses of ``SandlotError``.
 from __future__ import annotations
 
 from sandlot.sdk.client import Sandlot
+from sandlot.sdk.environments import Environments
 from sandlot.sdk.files import Files
 from sandlot.sdk.secrets import Secrets
 from sandlot.sdk.services import Services
@@ -21,4 +22,4 @@ from sandlot.sdk.shells import Shell, Shells
 from sandlot.sdk.snapshots import Snapshots
 from sandlot.sdk.workspace import Workspace
 
-__all__ = ["Files", "Sandlot", "Secrets", "Services", "Shell", "Shells", "Snapshots", "Workspace"]
+__all__ = ["Environments", "Files", "Sandlot", "Secrets", "Services", "Shell", "Shells", "Snapshots", "Workspace"]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 from sandlot.model.isolation import IsolationLevel
 from sandlot.operations.operation import Caller
 from sandlot.paths import Paths
+from sandlot.sdk.environments import Environments
 from sandlot.sdk.words import (
     Duration,
     LimitWords,
     Progress,
     Sink,
+    caller_of,
     command_fields,
     duration,
     limit_fields,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from sandlot.bases.store import BaseInfo, Pruned
     from sandlot.model.network import NetworkMode
     from sandlot.model.secret import Secret
-    from sandlot.operations import doctor
+    from sandlot.operations import doctor, prepare
     from sandlot.operations.described import WorkspaceInfo
     from sandlot.operations.run import Result as RunResult
     from sandlot.workspaces.cancellation import Cancellation
@@ -99,6 +101,7 @@ class Sandlot:
         allow_preset: Sequence[str] = (),
         allow_private: Sequence[str] = (),
         publish: Sequence[int | str] = (),
+        environment: str | None = None,
         runtime: str = "bubblewrap",
         min_isolation: IsolationLevel | str = IsolationLevel.NONE,
         secrets: Mapping[str, Secret] | None = None,
@@ -111,6 +114,7 @@ class Sandlot:
         (``HOST``, ``*.HOST``, ``HOST:PORT``), ``allow_preset`` those of your package tools, ``allow_private`` a
         HOST:PORT whose address is private. ``publish`` makes ports inside (``8000``, ``"8080:8000"``) reachable at
         127.0.0.1.
+        ``environment``: what is inside besides the project, a name of ``environments.list``; None: the user's setting.
         ``secrets``: what it can use at certain hosts but not read, by the name of its environment variable.
         ``limits``: ``memory="2G", cpus=1.5, processes=512, open_files=4096, disk="10G", inodes=100_000, tmp="1G",
         max_duration=3600``; numbers are bytes, counts or seconds, None is no limit.
@@ -133,6 +137,7 @@ class Sandlot:
             secrets=tuple((secrets or {}).items()),
             **limit_fields(limits),
             **network_fields(network, allow, allow_preset, allow_private, publish),
+            environment=environment,
             runtime=runtime,
             min_isolation=word(IsolationLevel, min_isolation),
         )
@@ -161,6 +166,7 @@ class Sandlot:
         stdin: bytes | BinaryIO | None = None,
         timeout: Duration = "default",
         toolchains: Sequence[str | os.PathLike[str]] = (),
+        environment: str | None = None,
         secrets: Mapping[str, Secret] | None = None,
         reveal: Sequence[str] = (),
         network: NetworkMode | str | None = None,
@@ -175,7 +181,7 @@ class Sandlot:
     ) -> RunResult:
         """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``.
 
-        ``limits``: as of ``create``.
+        ``environment``, ``limits``: as of ``create``.
         """
         result: RunResult = self.call(
             "workspace_run",
@@ -186,12 +192,31 @@ class Sandlot:
             env=dict(env or {}),
             timeout=duration(timeout),
             toolchains=tuple(os.fspath(path) for path in toolchains),
+            environment=environment,
             secrets=tuple((secrets or {}).items()),
             reveal=tuple(reveal),
             **limit_fields(limits),
             **network_fields(network, allow, allow_preset, allow_private, publish),
             max_output=max_output,
         )
+        return result
+
+    @property
+    def environments(self) -> Environments:
+        """What can be inside workspaces besides their projects."""
+        return Environments(self)
+
+    def prepare(
+        self,
+        environment: str | None = None,
+        *,
+        runtime: str = "bubblewrap",
+        progress: Progress | None = None,
+        on_output: Sink | None = None,
+    ) -> prepare.Result:
+        """Build what an environment (the user's default) needs; prove create, exec, reset and delete."""
+        caller = caller_of(progress, on_output)
+        result: prepare.Result = self.call("prepare", caller=caller, environment=environment, runtime=runtime)
         return result
 
     def bases(self) -> builtins.list[BaseInfo]:

@@ -6,9 +6,12 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from sandlot.errors import UsageError
+
+if TYPE_CHECKING:
+    from sandlot.operations.operation import Caller
 
 __all__ = [
     "Amount",
@@ -16,6 +19,7 @@ __all__ = [
     "LimitWords",
     "Progress",
     "Sink",
+    "caller_of",
     "command_fields",
     "duration",
     "limit_fields",
@@ -91,6 +95,13 @@ def word(kind: type[Word], value: str) -> Word:
     except ValueError:
         known = ", ".join(kind)
         raise UsageError(f"{value!r} is not a {kind.__name__}", hint=f"choose one of: {known}") from None
+
+
+def caller_of(progress: Progress | None, on_output: Sink | None) -> Caller:
+    """What an operation is offered that tells how far it is, and streams."""
+    from sandlot.operations.operation import Caller
+
+    return Caller(output=on_output) if progress is None else Caller(progress=progress, output=on_output)
 
 
 def command_fields(command: Sequence[str] | str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sandlot.bases.building import build_lock
 from sandlot.bases.environments.changes import put_on_top
-from sandlot.bases.environments.definitions import DEFINITIONS
+from sandlot.bases.environments.definitions import DEFINITIONS, Definition
 from sandlot.bases.environments.rootfs import RootTree
 from sandlot.bases.environments.store import EnvironmentStore, check_environment_name
 from sandlot.bases.progress import Progress, Report
@@ -31,7 +31,7 @@ from sandlot.workspaces import commands, creation, lifecycle, reaper
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import store_of
 
-__all__ = ["Setup", "build_packages", "build_setup"]
+__all__ = ["Setup", "build_packages", "build_setup", "packages_key"]
 
 RECIPE = "1"
 """Part of every key: another one when the same words come to mean something else."""
@@ -130,7 +130,7 @@ def build_packages(
     store = store_of(context)
     report = Progress(progress)
     with context.bases.in_use(), store.workshop() as shop:
-        key = fingerprint("packages", RECIPE, name, *definition.packages)
+        key = packages_key(definition)
         with build_lock(context.paths, key):
             known = None if fresh else store.named(name)
             if known is not None:
@@ -147,8 +147,14 @@ def build_packages(
                 made = _run(context, store, raw, setup, _draft(EnvironmentKind.PACKAGES, name), shop, output, progress)
             finally:
                 store.discard(raw.digest)
+            store.remember(key, made, shop)
             store.name(name, made, shop)
             return made, False
+
+
+def packages_key(definition: Definition) -> str:
+    """Under which the environment of a definition, as it is said today, is remembered."""
+    return fingerprint("packages", RECIPE, definition.name, definition.release, *definition.packages)
 
 
 def _draft(kind: EnvironmentKind, source: str, like: Environment | None = None) -> Environment:

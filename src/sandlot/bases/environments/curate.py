@@ -44,6 +44,11 @@ def curate(tree: RootTree) -> None:
         raise ImageRefused("it has no files")
     for name in _GONE:
         tree.remove(tree.root, [], name)
+    cache = tree.root
+    for part in (b"var", b"cache", b"apt"):
+        cache = cache.children.get(part, Node("f", 0))
+    for name in (b"pkgcache.bin", b"srcpkgcache.bin"):  # apt makes them anew, and they are large
+        tree.remove(cache, [b"var", b"cache", b"apt"], name)
     for top in (b"etc", b"home", b"var"):
         _real_folder(tree, tree.root, [], top)
     for path in _EMPTY:

@@ -1,0 +1,132 @@
+"""Making sure that a workspace of some environment will start at once: build what is missing, and try everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sandlot.bases.environments.definitions import DEFINITIONS
+from sandlot.bases.environments.store import EnvironmentStore
+from sandlot.bases.progress import Report
+from sandlot.bases.source import Source
+from sandlot.errors import EnvironmentNotFound, StartFailed
+from sandlot.model.base import OriginKind
+from sandlot.model.environment import HOST, Environment, EnvironmentKind, split_label
+from sandlot.model.workspace import WorkspaceRecord
+from sandlot.workspaces import commands, creation, lifecycle, reaper, states
+from sandlot.workspaces.context import Context
+from sandlot.workspaces.environments import environment_of, store_of
+
+__all__ = ["Readiness", "Step", "prepare", "readiness"]
+
+TRIAL_S = 120.0
+
+
+class Readiness(StrEnum):
+    """How soon a workspace of an environment can start."""
+
+    WARM = "warm"
+    """At once."""
+    COLD = "cold"
+    """Something is to be built or copied first."""
+    STALE = "stale"
+    """At once; but what it was made from means something else by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that was done, or proved."""
+
+    name: str
+    ms: int
+    detail: str = ""
+
+
+def readiness(context: Context, name: str, environment: Environment | None) -> Readiness:
+    """How an environment stands; None: it has not been built."""
+    from sandlot.runtimes.relocated import is_ready
+    from sandlot.workspaces.setups import packages_key
+
+    if name == HOST:
+        return Readiness.WARM
+    if environment is None or not is_ready(context.paths):
+        return Readiness.COLD
+    store = store_of(context)
+    definition = DEFINITIONS.get(name)
+    if environment.kind is EnvironmentKind.PACKAGES and definition is not None:
+        known = store.known(packages_key(definition))
+        return Readiness.WARM if known is not None and known.digest == environment.digest else Readiness.STALE
+    return Readiness.STALE if _parent_moved(store, environment) else Readiness.WARM
+
+
+def _parent_moved(store: EnvironmentStore, environment: Environment) -> bool:
+    """Whether the name of what a setup was run in means something else now."""
+    if environment.kind is not EnvironmentKind.SETUP:
+        return False
+    parent = store.named(split_label(environment.source)[0])
+    return parent is not None and parent.digest != environment.parent
+
+
+def prepare(
+    context: Context, name: str, *, runtime: str, progress: Report, output: Callable[[str, bytes], None] | None
+) -> tuple[WorkspaceRecord, tuple[Step, ...]]:
+    """Build an environment if it can be built and is not there; then create, exec, reset, delete for real.
+
+    Returns the record of the workspace that was tried, which is gone, and the steps. Raises what any of them raises.
+    """
+    steps: list[Step] = []
+
+    @contextmanager
+    def step(what: str, detail: str = "") -> Iterator[None]:
+        progress(what, 0, 0)
+        start = time.monotonic()
+        yield
+        steps.append(Step(what, round((time.monotonic() - start) * 1000), detail))
+
+    if name != HOST:
+        with step("build"):
+            _ensure(context, name, progress, output)
+    with step("create"):
+        record, _ = creation.create(
+            context, Source(OriginKind.NOTHING), environment=name, runtime=runtime, one_shot=True, progress=progress
+        )
+    try:
+        with step("exec"):
+            _try(context, record)
+        with step("reset"):
+            record = states.reset(context, record.id)
+        with step("exec after reset"):
+            _try(context, record)
+    finally:
+        with step("delete"):
+            lifecycle.delete(context, record.id)
+            reaper.empty_trash(context)
+    return record, tuple(steps)
+
+
+def _ensure(context: Context, name: str, progress: Report, output: Callable[[str, bytes], None] | None) -> None:
+    try:
+        store_of(context).find(name)
+    except EnvironmentNotFound:
+        if name not in DEFINITIONS:
+            raise
+        from sandlot.workspaces.setups import build_packages
+
+        build_packages(context, name, progress=progress, output=output)
+
+
+def _try(context: Context, record: WorkspaceRecord) -> None:
+    """A command that needs nothing but what every environment has; one without a shell is only asked for an answer."""
+    environment = environment_of(context, record)
+    if environment is not None and not environment.shell:
+        if not commands.responsive(context, record):
+            raise StartFailed("the workspace's agent does not answer")
+        return
+    done = commands.execute(
+        context, record, ["/bin/sh", "-c", "echo ready > probe && read a < probe"], timeout_s=TRIAL_S
+    )
+    if done.outcome is None or done.outcome.exit_code != 0:
+        raise StartFailed("a command in a workspace of this environment failed", hint="sandlot doctor --deep")
