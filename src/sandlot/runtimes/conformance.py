@@ -26,10 +26,8 @@ from sandlot.bases.trees import remove_tree
 from sandlot.errors import CommandNotFound, SandlotError
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
-from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 from sandlot.runtimes.base import AREA_TARGETS, PROJECT, AreaMount, Bounds, LaunchRequest, Runtime, StorageKind
-from sandlot.runtimes.disks import make_disk
 from sandlot.runtimes.conformance_guest import Guest, eventually, mentions, piped
 from sandlot.wire import frames, messages
 
