@@ -25,6 +25,10 @@ LARGEST = 1 << 62
 LONGEST_S = 100 * 365 * 86400
 """Longer than this is a mistake, and beyond what dates and timers can count."""
 
+RUNTIMES = ("bubblewrap", "qemu", "auto")
+LEVELS = ("none", "process", "kernel", "vm-emulated", "vm")
+"""The words of ``RuntimeChoice`` and ``IsolationLevel`` (model/isolation.py), which nothing this low may ask."""
+
 
 class Where(StrEnum):
     """Where a setting's value comes from."""
@@ -92,6 +96,15 @@ def _longest(text: str) -> str:
     return text
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise UsageError(f"{text!r} is none of: {', '.join(words)}")
+        return text
+
+    return parse
+
+
 def _setting(default: object, parse: Callable[[str], object]) -> object:
     return field(default=default, metadata={"parse": parse})
 
@@ -126,6 +139,10 @@ class Settings:
     """Files and folders among a workspace's changes, or never."""
     max_duration: str = _setting("never", _longest)  # type: ignore[assignment]  # see above
     """Longest run of one command, or never."""
+    runtime: str = _setting("bubblewrap", _one_of(*RUNTIMES))  # type: ignore[assignment]  # see above
+    """What isolates a workspace: bubblewrap, qemu, or auto for the cheapest that isolates enough."""
+    min_isolation: str = _setting("none", _one_of(*LEVELS))  # type: ignore[assignment]  # see above
+    """The least isolation level of every new workspace; a demand of the caller's can only be higher."""
     environment: str = _setting("host", str)  # type: ignore[assignment]  # see above
     """What is inside a workspace besides its project: host, or a name of ``sandlot env list``."""
     environment_repro_fix: str = _setting("", str)  # type: ignore[assignment]  # see above

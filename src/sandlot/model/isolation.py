@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["IsolationLevel"]
+__all__ = ["IsolationLevel", "RuntimeChoice"]
 
 
 class IsolationLevel(StrEnum):
@@ -24,3 +24,14 @@ class IsolationLevel(StrEnum):
     def satisfies(self, minimum: IsolationLevel) -> bool:
         """Whether this level is at least ``minimum``."""
         return self.rank >= minimum.rank
+
+
+class RuntimeChoice(StrEnum):
+    """What isolates a workspace, as users say it; the cheapest first."""
+
+    BUBBLEWRAP = "bubblewrap"
+    """Namespaces of this machine's kernel."""
+    QEMU = "qemu"
+    """A virtual machine with a kernel of its own."""
+    AUTO = "auto"
+    """The cheapest that isolates as much as was demanded."""

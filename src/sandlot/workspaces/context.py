@@ -59,6 +59,11 @@ class Context:
         bubblewrap = BubblewrapRuntime(self.paths)
         return {bubblewrap.name: bubblewrap}
 
+    @property
+    def runtime_names(self) -> tuple[str, ...]:
+        """Every runtime there is, the cheapest first."""
+        return tuple(self._runtimes)
+
     def runtime(self, name: str) -> Runtime:
         """The runtime of that name. Raises UsageError."""
         try:

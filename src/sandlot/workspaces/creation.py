@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandlot import process
-from sandlot.errors import IsolationUnavailable, LimitReached, NameTaken, StateUnwritable, WorkspaceNotFound
+from sandlot.errors import LimitReached, NameTaken, StateUnwritable, WorkspaceNotFound
 from sandlot.model.base import Origin, OriginKind
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
@@ -20,6 +20,7 @@ from sandlot.paths import WorkspacePaths
 from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import choose
+from sandlot.workspaces.isolating import chosen_runtime
 from sandlot.workspaces.lifecycle import Progress, discard, launch, remove, storage_of
 from sandlot.workspaces.limits import default_limits
 from sandlot.workspaces.naming import check_labels, check_name
@@ -42,7 +43,7 @@ def create(
     name: str | None = None,
     labels: Mapping[str, str] | None = None,
     lifetime: Lifetime | None = None,
-    runtime: str = "bubblewrap",
+    runtime: str | None = None,
     min_isolation: IsolationLevel = IsolationLevel.NONE,
     toolchains: tuple[str, ...] = (),
     secrets: Sequence[Given] = (),
@@ -55,8 +56,9 @@ def create(
 ) -> tuple[WorkspaceRecord, Base]:
     """Make a workspace from a source and start it; nothing of it stays behind when that fails.
 
-    ``environment`` None is the user's default; see ``environments.choose``. ``building``: a setup is to change it. A
-    ``one_shot`` workspace ends with the calling process, however that dies.
+    ``runtime`` None is the user's setting; see ``isolating.chosen_runtime``. ``environment`` None is the user's
+    default; see ``environments.choose``. ``building``: a setup is to change it. A ``one_shot`` workspace ends with the
+    calling process, however that dies.
     """
     if name is not None:
         check_name(name, "workspace")
@@ -86,22 +88,11 @@ def _draft(
     name: str | None,
     labels: dict[str, str],
     lifetime: Lifetime | None,
-    runtime: str,
+    asked: str | None,
     min_isolation: IsolationLevel,
     toolchains: tuple[str, ...],
 ) -> WorkspaceRecord:
-    report = context.runtime(runtime).probe()
-    if not report.available:
-        problem = report.problem
-        raise IsolationUnavailable(
-            problem.detail if problem else f"runtime {runtime} does not work here",
-            hint=(problem.fix if problem else "") or "sandlot doctor",
-        )
-    if not report.isolation.satisfies(min_isolation):
-        raise IsolationUnavailable(
-            f"runtime {runtime} isolates at level {report.isolation}, {min_isolation} was demanded",
-            hint="lower --min-isolation, or use a runtime that reaches it",
-        )
+    runtime, report = chosen_runtime(context, asked, min_isolation)
     created = now()
     return WorkspaceRecord(
         id="ws-" + os.urandom(8).hex(),

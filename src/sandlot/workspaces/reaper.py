@@ -193,7 +193,7 @@ def _groups(context: Context, *, remove: bool) -> int:
     """What starts that were cut off have left outside the state folder."""
     instances = (each for record in context.store.everything() for each in (record.instance, record.retired))
     known = frozenset(each.token for each in instances if each is not None)
-    return context.runtime("bubblewrap").strays(known, remove=remove)
+    return sum(context.runtime(name).strays(known, remove=remove) for name in context.runtime_names)
 
 
 def _strays(context: Context, known: dict[str, WorkspaceRecord]) -> Iterator[tuple[Path, Path]]:
