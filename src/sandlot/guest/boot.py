@@ -10,19 +10,40 @@ first message after the clone**: the template has another file there than its cl
 
 import ctypes
 import fcntl
+import gc
 import os
 import shutil
 import socket
+import stat
 import struct
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 LIB = "/run/sandlot/lib"
 DATA_DISK = "/dev/vdb"
 PORT_NAME = "sandlot"
 TMP_BYTES = 1 << 30
 PORT_WAIT_S = 30.0
+_PROGRAMS = ("__init__", "probe", "shell_client")
+"""Files that are no modules, or that no guest needs."""
+_PORTS = "/sys/class/virtio-ports"
 
+_FOR_ALL = ("full", "null", "random", "tty", "urandom", "zero")
+_FOR_ROOT = ("console", "vda", "vdb")
+_KERNEL = {
+    "kernel/dmesg_restrict": "1",
+    "kernel/kptr_restrict": "2",
+    "kernel/perf_event_paranoid": "3",
+    "kernel/unprivileged_bpf_disabled": "1",
+    "kernel/yama/ptrace_scope": "1",
+    "user/max_user_namespaces": "0",  # as bubblewrap's --disable-userns
+    "vm/unprivileged_userfaultfd": "0",
+}
+"""Settings of the guest's kernel: what no command needs, and what its kernel is attacked through most."""
 NOSUID, NODEV, NOEXEC, REMOUNT = 2, 4, 8, 32
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _UP = 0x8913, 0x8914, 1
 
@@ -36,31 +57,42 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
         raise OSError(number, os.strerror(number), target)
 
 
+def unmount(target: str) -> None:
+    """umount(2). Raises OSError."""
+    if _libc.umount2(target.encode(), 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
 def limit_tmp(size: int) -> None:
     """Give /tmp and /dev/shm another size, in bytes each."""
     for target in ("/tmp", "/dev/shm"):  # noqa: S108  the guest's
         mount("tmpfs", target, "tmpfs", REMOUNT | NOSUID | NODEV, "mode=1777,size=%d" % size)
 
 
+def _devices() -> None:
+    """A /dev with what commands need, and no node of the guest's hardware that they could open."""
+    numbers = {name: os.stat("/dev/" + name).st_rdev for name in (*_FOR_ALL, *_FOR_ROOT)}
+    mount("tmpfs", "/dev", "tmpfs", NOSUID | NOEXEC, "mode=755,size=64k")
+    os.umask(0)
+    for name, number in numbers.items():
+        kind = stat.S_IFBLK if name.startswith("vd") else stat.S_IFCHR
+        os.mknod("/dev/" + name, kind | (0o666 if name in _FOR_ALL else 0o600), number)
+    for folder in ("/dev/shm", "/dev/pts"):  # noqa: S108  the guest's
+        os.mkdir(folder, 0o755)
+    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % TMP_BYTES)  # noqa: S108
+    mount("devpts", "/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
+    for name, target in (("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
+                         ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")):  # fmt: skip
+        os.symlink(target, "/dev/" + name)
+    os.umask(0o022)
+
+
 def prepare() -> None:
     """What every process inside finds: memory file systems with a size, our files in /etc, a loopback that is up."""
     os.umask(0o022)
     mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % TMP_BYTES)  # noqa: S108  the guest's
-    for folder, mode in (("/dev/shm", 0o1777), ("/dev/pts", 0o755)):
-        os.makedirs(folder, exist_ok=True)
-        os.chmod(folder, mode)
-    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % TMP_BYTES)
-    mount("devpts", "/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
-    for name, target in (("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
-                         ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")):  # fmt: skip
-        path = "/dev/" + name
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        os.symlink(target, path)
-    for name in ("full", "null", "random", "tty", "urandom", "zero"):
-        os.chmod("/dev/" + name, 0o666)
+    _devices()
     # Ours above the environment's; root alone can write there, for the name of a clone.
     os.makedirs("/run/sandlot/etc/work")
     shutil.copytree(LIB + "/etc", "/run/sandlot/etc/upper")
@@ -70,25 +102,49 @@ def prepare() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _UP))
-    for name, value in (("kernel/dmesg_restrict", "1"), ("kernel/kptr_restrict", "2"), ("vm/overcommit_memory", "0")):
-        with open("/proc/sys/" + name, "w") as file:
-            file.write(value)
+    for name, value in _KERNEL.items():
+        try:
+            with open("/proc/sys/" + name, "w") as file:
+                file.write(value)
+        except FileNotFoundError:
+            pass  # a kernel that cannot do it
 
 
 def open_port() -> int:
-    """The channel to the host: the device of our name, which only root can open."""
+    """The channel to the host: the port of our name. It has no node in /dev that anybody else could open."""
     end = time.monotonic() + PORT_WAIT_S
     while time.monotonic() < end:
-        for entry in os.listdir("/sys/class/virtio-ports"):
+        for entry in os.listdir(_PORTS):
             try:
-                with open("/sys/class/virtio-ports/%s/name" % entry) as file:
-                    if file.read().strip() == PORT_NAME:
-                        os.chmod("/dev/" + entry, 0o600)
-                        return os.open("/dev/" + entry, os.O_RDWR | os.O_CLOEXEC)
+                with open("%s/%s/name" % (_PORTS, entry)) as file:
+                    name = file.read().strip()
+                with open("%s/%s/dev" % (_PORTS, entry)) as file:
+                    major, minor = map(int, file.read().split(":"))
             except FileNotFoundError:
                 continue
+            if name == PORT_NAME:
+                os.mknod("/dev/port", stat.S_IFCHR | 0o600, os.makedev(major, minor))
+                try:
+                    return os.open("/dev/port", os.O_RDWR | os.O_CLOEXEC)
+                finally:
+                    os.unlink("/dev/port")
         time.sleep(0.02)
     raise TimeoutError("the channel to the host is not there")
+
+
+def load() -> "ModuleType":
+    """Load all that a clone may need, for it takes an emulated guest long; returns the bridge."""
+    from importlib import import_module
+
+    for folder in ("", "/tools"):
+        for file in sorted(os.listdir(LIB + "/sandlot/guest" + folder)):
+            name, _, ending = file.partition(".")
+            if ending == "py" and name not in _PROGRAMS:
+                import_module("sandlot.guest%s.%s" % (folder.replace("/", "."), name))
+    bridge = import_module("sandlot.guest.bridge")
+    gc.collect()
+    gc.freeze()  # what is loaded stays as it is, and shared between processes
+    return bridge
 
 
 def main() -> None:
@@ -96,8 +152,8 @@ def main() -> None:
     try:
         prepare()
         port = open_port()
-        from sandlot.guest import bridge
-
+        unmount("/sys")  # it tells of hardware; what runs inside with bubblewrap has none either
+        bridge = load()
         bridge.main(port)
     except BaseException as error:  # the console is all there is to tell it
         import traceback

@@ -7,6 +7,7 @@ nothing inside can see, signal or inspect the bridge.
 import _socket
 import ctypes
 import os
+import resource
 import sys
 
 from sandlot.guest.bridge import Refused, Started
@@ -28,6 +29,10 @@ _CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import mai
 def start(values: "dict[bytes, bytes]") -> Started:
     """Start the agent as START says. Raises Refused, OSError."""
     os.makedirs(FOLDER, 0o700, exist_ok=True)
+    if wire.TMP in values:
+        from sandlot.guest import boot
+
+        boot.limit_tmp(int(values[wire.TMP]))
     library = ctypes.CDLL(None, use_errno=True)
     _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -55,6 +60,16 @@ def start(values: "dict[bytes, bytes]") -> Started:
         listener.close()
         for descriptor in (leash, telling, *([told] if told >= 0 else [])):
             os.close(descriptor)
+
+
+def _limit(values: "dict[bytes, bytes]") -> None:
+    """What the guest's kernel holds the agent, and everything below it, to; nobody inside can raise it again."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    kinds = ((wire.PROCESSES, resource.RLIMIT_NPROC), (wire.FILES, resource.RLIMIT_NOFILE))
+    for name, kind in kinds:
+        if name in values:
+            most = int(values[name])
+            resource.setrlimit(kind, (most, most))
 
 
 def _all(descriptor: int) -> bytes:
@@ -98,6 +113,7 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, values: "dict[byt
     for capability in range(_CAPABILITIES):
         if library.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # there are no more of them
+    _limit(values)
     os.setgroups([])
     os.setresgid(USER, USER, USER)
     os.setresuid(USER, USER, USER)  # which drops every capability
@@ -106,9 +122,40 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, values: "dict[byt
     os.dup2(null, 0)
     os.set_inheritable(listener, True)
     os.set_inheritable(leash, True)
+    if wire.PYTHON not in values and "sandlot.guest.agent" in sys.modules:
+        _go_on_as_agent(listener, leash, values)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     python = os.fsdecode(values.get(wire.PYTHON, b"")) or sys.executable
     idle, limits = values.get(wire.IDLE, b"0").decode(), values.get(wire.LIMITS, b"").decode()
     arguments = ["-I", "-S", "-E", "-B", "-c", _CODE % root, "%d" % listener, idle, "%d" % leash, limits]
     os.chdir("/")
     os.execve(python, [python, *arguments], {})  # noqa: S606  a list of arguments
+
+
+def _go_on_as_agent(listener: int, leash: int, values: "dict[bytes, bytes]") -> None:
+    """Be the agent in this very process, whose modules a template has loaded. Never returns.
+
+    Starting an interpreter takes an emulated guest more than a second. What this process has of the bridge's memory is
+    code and what the workspace was given anyway; of its descriptors it keeps those that an agent gets, and no other:
+    the port above all is closed here, since there is no exec that would.
+    """
+    from sandlot.guest import agent
+
+    kept = sorted((listener, leash))
+    os.closerange(3, kept[0])
+    os.closerange(kept[0] + 1, kept[1])
+    os.closerange(kept[1] + 1, os.sysconf("SC_OPEN_MAX"))
+    os.environ.clear()
+    os.chdir("/")
+    idle, limits = values.get(wire.IDLE, b"0").decode(), values.get(wire.LIMITS, b"").decode()
+    sys.argv = ["agent", "%d" % listener, idle, "%d" % leash, limits]
+    status = 1
+    try:
+        agent.main()
+        status = 0
+    except BaseException:  # it must never go on as a second bridge
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)

@@ -22,9 +22,12 @@ __all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find", "trial"]
 FORMAT = "1"
 MEMORY = 2 << 30
 """Bytes of memory that a guest believes to have; on the host it takes what it has touched."""
+TRANSLATED_MIB = 64
+"""What an emulated guest's translated code may take on the host: QEMU's default is an eighth of the memory."""
 PORT_NAME = "sandlot"
 _VERSION = re.compile(rb"version (\d+(?:\.\d+)+)")
 _OLDEST = (6, 0)
+_KERNEL_WORDS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t,force rdinit=/init random.trust_cpu=on"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
@@ -88,7 +91,7 @@ def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path, s
     kvm = machine.accelerator == "kvm"
     return [
         "-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,graphics=off,memory-backend=ram",
-        "-accel", "kvm" if kvm else "tcg,thread=multi",
+        "-accel", "kvm" if kvm else f"tcg,thread=multi,tb-size={TRANSLATED_MIB}",
         "-cpu", "host,migratable=on" if kvm else "max",
         "-smp", str(machine.processors), "-m", f"{machine.memory >> 20}M",
         "-object", f"memory-backend-file,id=ram,size={machine.memory},mem-path={_escaped(ram)},share={share}",
@@ -128,8 +131,8 @@ def boot(
     initramfs: Path,
     python: str,
 ) -> list[str]:
-    """Start a guest from nothing, its memory in the shared file ``ram``. Numbers are descriptors of connected sockets."""
-    words = f"console=ttyS0 quiet loglevel=4 panic=-1 reboot=t,force rdinit=/init sandlot.python={python} random.trust_cpu=on"
+    """Start a guest from nothing, its memory in the shared file ``ram``; numbers are connected sockets."""
+    words = f"{_KERNEL_WORDS} sandlot.python={python}"
     return [
         str(machine.emulator.path), *_hardware(machine, ram, "on", root, data, serial, control), *_console(console),
         "-kernel", str(kernel), "-initrd", str(initramfs), "-append", words, *_walls(),
@@ -138,7 +141,7 @@ def boot(
 
 def trial(machine: Machine, kernel: Path, initramfs: Path) -> list[str]:
     """Start a kernel that says something on its console, which is our output, and ends."""
-    words = "console=ttyS0 quiet panic=-1 reboot=t,force rdinit=/init sandlot.probe"
+    words = f"{_KERNEL_WORDS} sandlot.probe"
     kvm = machine.accelerator == "kvm"
     return [
         str(machine.emulator.path), "-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,graphics=off",
@@ -150,7 +153,7 @@ def trial(machine: Machine, kernel: Path, initramfs: Path) -> list[str]:
 
 
 def clone(machine: Machine, *, ram: Path, root: Path, data: Path, serial: int, control: int, console: int) -> list[str]:
-    """Wait for a template's state; its memory is the file ``ram``, mapped privately: what changes is the clone's own."""
+    """Wait for a template's state; its memory is the file ``ram``, mapped privately: changes are the clone's own."""
     return [
         str(machine.emulator.path), *_hardware(machine, ram, "off", root, data, serial, control), *_console(console),
         "-incoming", "defer", *_walls(),

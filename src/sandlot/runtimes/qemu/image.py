@@ -21,7 +21,7 @@ from sandlot.runtimes.relocated import Relocated, relocated
 
 __all__ = ["RootImage", "get", "key_of"]
 
-FORMAT = "1"
+FORMAT = "2"
 PACK_S = 1800.0
 """How long packing may take; 30 s for five gigabytes on two processors."""
 _FOLDERS = ("dev", "etc", "home", "home/agent", "proc", "root", "run", "sys", "tmp", "usr", "var", "workspace")
@@ -43,6 +43,7 @@ class RootImage:
     """One packed root file system."""
 
     key: str
+    """Of this very file: packed anew its blocks lie elsewhere, and templates remember where they lay."""
     file: Path
     python: str
     """What runs the agent's code inside: a path, or words joined by commas."""
@@ -92,7 +93,8 @@ def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Pat
         with only_one(places.lock(f"root-{key}"), "the guests' root file system"):
             if not (target.is_file() and told.is_file()):
                 _build(places, root, toolchains, copied, target, told)
-    return RootImage(key, target, told.read_text().strip())
+    python, build = told.read_text().splitlines()
+    return RootImage(f"{key}-{build}", target, python)
 
 
 def _build(
@@ -122,7 +124,7 @@ def _build(
             raise StateUnwritable(f"a guest's root file system cannot be packed: {done.message}")
         if copied is not None:
             _add_python(made, copied.folder, folder)
-        (folder / "python").write_text(python + "\n")
+        (folder / "python").write_text(f"{python}\n{os.urandom(6).hex()}\n")
         os.rename(folder / "python", told)
         os.rename(made, target)
 

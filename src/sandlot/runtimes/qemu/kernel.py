@@ -147,7 +147,7 @@ def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise IsolationUnavailable(
             f"{tool} is not there to fetch the guests' kernel with",
-            hint=f"on Debian and Ubuntu it always is; elsewhere put a kernel package's files of {META_PACKAGE} in place",
+            hint="guests need a distribution with Debian's packages, for their kernel",
         )
 
 

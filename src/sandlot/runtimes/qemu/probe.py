@@ -42,8 +42,8 @@ KNOWN_GAPS = (
     "shares of a processor cannot be limited, only whole ones",
 )
 _ENFORCEMENT = {
-    "memory": Enforcement.POLLED, "cpus": Enforcement.KERNEL, "processes": Enforcement.POLLED,
-    "open_files": Enforcement.NONE, "disk": Enforcement.KERNEL, "inodes": Enforcement.KERNEL,
+    "memory": Enforcement.POLLED, "cpus": Enforcement.KERNEL, "processes": Enforcement.KERNEL,
+    "open_files": Enforcement.KERNEL, "disk": Enforcement.KERNEL, "inodes": Enforcement.KERNEL,
     "tmp": Enforcement.KERNEL, "max_duration": Enforcement.POLLED,
 }  # fmt: skip
 

@@ -31,6 +31,10 @@ __all__ = ["QemuRuntime"]
 
 START_S = 60.0
 """How long an agent may take to answer its first ping."""
+AGENT_FILES = 4096
+"""Open files of the agent, which has more of them than a command that is limited to few."""
+AGENT_PROCESSES = 64
+"""What the agent itself may need beside what its commands may have."""
 ROOM = 512 << 20
 """Bytes that a guest's kernel and its caches need beside a workspace's memory limit."""
 
@@ -114,8 +118,7 @@ class QemuRuntime:
 
         with GuestStorage(asking.job(request.socket, b"storage")) as storage:
             storage.install(request)
-        values = {wire.IDLE: b"%d" % (request.idle_timeout_s or 0), wire.LIMITS: _told(request.limits).encode()}
-        asking.start(request.socket, values)
+        asking.start(request.socket, _start_values(request))
         with Channel(request.socket) as channel:
             channel.send(messages.PING)
             if channel.receive(START_S) is None:
@@ -149,7 +152,7 @@ class QemuRuntime:
                 hint="sandlot repair",
             )
 
-    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:  # noqa: ARG002  the contract's
         """See Runtime.fetch."""
         from sandlot.runtimes.guest_storage import GuestStorage
         from sandlot.runtimes.qemu import asking
@@ -157,7 +160,7 @@ class QemuRuntime:
         with GuestStorage(asking.job(socket, b"storage")) as storage:
             storage.take(target, folder, bounds)
 
-    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
+    def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's
         """See Runtime.strays: a keeper that nobody knows ends with its launcher, and QEMU with it."""
         return 0
 
@@ -178,9 +181,27 @@ def _memory(limits: Limits) -> int:
     return size
 
 
+def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
+    limits = request.limits
+    most = limits.tmp if limits.memory is None else max(1 << 20, min(limits.tmp, limits.memory // 2))
+    values = {
+        wire.IDLE: b"%d" % (request.idle_timeout_s or 0),
+        wire.LIMITS: _told(limits).encode(),
+        wire.TMP: b"%d" % most,
+    }
+    if limits.processes is not None:  # the watcher, who can say what happened, comes first
+        values[wire.PROCESSES] = b"%d" % (limits.processes + AGENT_PROCESSES)
+    if limits.open_files is not None:
+        values[wire.FILES] = b"%d" % max(AGENT_FILES, limits.open_files)
+    return values
+
+
 def _told(limits: Limits) -> str:
     """The limits that the agent's watcher holds, as watch.py reads them; its disk and its kernel hold the others."""
-    values = {"memory": limits.memory, "processes": limits.processes, "files": limits.open_files}
+    refused = 1 if limits.processes is not None else None
+    values = {
+        "memory": limits.memory, "processes": limits.processes, "refused": refused, "files": limits.open_files,
+    }  # fmt: skip
     return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 

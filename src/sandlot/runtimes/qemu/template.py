@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ from sandlot.runtimes.qemu.keeping import starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["Recipe", "Template", "get", "key_of", "known"]
+__all__ = ["Recipe", "Template", "get", "key_of", "known", "prune"]
 
 FORMAT = "1"
+KEPT = 6
+"""How many templates, and how many root file systems, are kept when another is made."""
+RECENT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,9 @@ def get(places: Places, recipe: Recipe) -> Template:
             found = known(places, key)
             if found is None:
                 found = _build(places, recipe, key)
-    with contextlib.suppress(OSError):  # when it was used last, for pruning
-        os.utime(found.folder / "about.json")
+    for mark in (found.folder / "about.json", recipe.root.file, recipe.initramfs.file):
+        with contextlib.suppress(OSError):  # when it was used last, for pruning
+            os.utime(mark)
     return found
 
 
@@ -119,7 +124,35 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
         with contextlib.suppress(FileNotFoundError):  # a folder without its about.json is none
             os.rename(target, folder / "old")
         os.rename(made, target)
+    prune(places)
     return Template(key, target)
+
+
+def prune(places: Places, *, keep: int = KEPT) -> int:
+    """Remove what has not been used for longest, templates and root file systems; how many of them.
+
+    A guest that runs has its files open and does not need their names. What was used in the last minutes stays: a
+    clone of it may be on its way.
+    """
+    removed = 0
+    for folder, mark in ((places.templates, "about.json"), (places.roots, ""), (places.initramfs, "")):
+        entries = [each for each in folder.iterdir() if each.suffix != ".python"]
+        by_use = sorted(entries, key=lambda each: _used(each / mark if mark else each), reverse=True)
+        for entry in by_use[keep:]:
+            if _used(entry / mark if mark else entry) < time.time() - RECENT_S:
+                with contextlib.suppress(OSError):
+                    (entry / mark if mark else entry).unlink()  # first what makes it one
+                    entry.with_suffix(".python").unlink(missing_ok=True)
+                shutil.rmtree(entry, ignore_errors=True)
+                removed += 1
+    return removed
+
+
+def _used(mark: Path) -> float:
+    try:
+        return mark.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def plan_of(
