@@ -65,8 +65,8 @@ ONE_WAY = {SOURCE: 1, SINK: 0, FILE: 0}
 
 # Requests of host programs to a keeper, on the socket on which it also takes what is for the agent: frames as in
 # ``frames``, told from an agent's by their type. ASK_PORT and ASK_LISTEN are answered by RESULT or FAILED.
-ASK_PORT = 200  #    port; after RESULT the connection is one to that port
-ASK_LISTEN = 201  #  port; after RESULT each connection made there arrives as a descriptor with one byte
+ASK_PORT = 200  #    port; with RESULT comes a descriptor: a TCP socket that leads to that port
+ASK_LISTEN = 201  #  port; after RESULT each connection made there comes as such a descriptor with one byte
 ASK_JOB = 202  #     name, words...; from here on the connection belongs to the function inside
 ASK_START = 203  #   name, value...: START; RESULT name, value... | FAILED
 ASKED = frozenset((ASK_PORT, ASK_LISTEN, ASK_JOB, ASK_START))
@@ -159,6 +159,9 @@ WORKSPACE = b"workspace"  # id
 IDLE = b"idle"  #      seconds without activity after which the agent ends; 0: never
 LIMITS = b"limits"  #  as guest/watch.py reads them
 PYTHON = b"python"  #  the interpreter that runs the agent; absent: our own
+TMP = b"tmp"  #        bytes of /tmp and of /dev/shm, each; absent: as the template has it
+PROCESSES = b"processes"  #  most processes and threads that the guest's kernel allows
+FILES = b"files"  #    most open files of a process that the guest's kernel allows
 
 
 class Decoder:
