@@ -177,6 +177,7 @@ def _run(
         setup.source,
         environment=parent.digest,
         building=True,
+        runtime="bubblewrap",  # whichever runs workspaces of it: a root is a root
         network=setup.network,
         one_shot=True,
         progress=progress,
