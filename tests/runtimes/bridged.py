@@ -6,6 +6,7 @@ port. What the machine adds (boot, clones, disks) is not here.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import socket
@@ -17,20 +18,24 @@ from sandlot import process
 from sandlot.guest.bridge import GuestBridge, Started
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import LaunchRequest, ProbeReport
+from sandlot.runtimes.base import Bounds, LaunchRequest, ProbeReport
 from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
 from sandlot.runtimes.qemu.bridge import Bridge
 
 PATIENCE_S = 60.0
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _CODE = "import sys; sys.path[:0] = {path!r}; from tests.runtimes.bridged import {name}; {name}(*sys.argv[1:])"
 ROOT = Path(__file__).parents[2]
 
 
 def guest_end(port: str, address: str, agent: str) -> None:
-    """The process inside: its agent is there already."""
+    """The process inside: its agent is there already. It has the network of the agent, as in a guest."""
+    pidfd = os.pidfd_open(int(agent))
+    if ctypes.CDLL(None).setns(pidfd, _CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        raise OSError("cannot join the agent's network")
 
     def start(_values: dict[bytes, bytes]) -> Started:
-        return Started(address, os.pidfd_open(int(agent)))
+        return Started(address, pidfd)
 
     os.set_blocking(int(port), False)
     GuestBridge(int(port), lambda _: None, start).run()
@@ -101,6 +106,9 @@ class BridgedRuntime:
         if not self._inner.alive(real):
             for end in ends:
                 end.wait(PATIENCE_S)
+
+    def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        raise NotImplementedError
 
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         return self._inner.strays(known, remove=remove)

@@ -272,6 +272,11 @@ class ListenFlow(Flow):
         if self.clients >= MOST_ACCEPTED:
             self.mux.readers.forget(self.listener.fileno())
 
+    def _ended(self) -> None:
+        self.over()
+        super()._ended()
+        self.end()
+
     def unwanted(self) -> None:
         self.over()
         super().unwanted()

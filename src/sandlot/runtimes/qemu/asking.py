@@ -44,13 +44,13 @@ def _asked(path: Path, kind: int, fields: list[bytes], timeout_s: float) -> sock
     return made
 
 
-def _answer(made: socket.socket) -> tuple[int, list[bytes]]:
-    """The one frame that answers; nothing behind it is read."""
+def _answer(made: socket.socket, given: list[socket.socket] | None = None) -> tuple[int, list[bytes]]:
+    """The one frame that answers, and (into ``given``) the socket that comes with it; nothing behind it is read."""
     try:
-        kind, _, length = frames.decode_header(_exactly(made, frames.HEADER.size))
+        kind, _, length = frames.decode_header(_exactly(made, frames.HEADER.size, given))
         if length > wire.PAYLOAD:
             raise frames.FrameError("too long")
-        return kind, frames.decode_fields(_exactly(made, length))
+        return kind, frames.decode_fields(_exactly(made, length, given))
     except frames.FrameError as error:
         raise ProtocolError(f"the keeper sent something that is not our protocol: {error}") from error
     except TimeoutError as error:
@@ -59,10 +59,18 @@ def _answer(made: socket.socket) -> tuple[int, list[bytes]]:
         raise AgentUnresponsive("the workspace's keeper has ended") from error
 
 
-def _exactly(made: socket.socket, size: int) -> bytes:
+def _exactly(made: socket.socket, size: int, given: list[socket.socket] | None) -> bytes:
     found = b""
     while len(found) < size:
-        data = made.recv(size - len(found))
+        data, ancillary, _, _ = made.recvmsg(size - len(found), socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                (descriptor,) = struct.unpack("i", payload[:4])
+                received = socket.socket(fileno=descriptor)
+                if given is None:
+                    received.close()
+                else:
+                    given.append(received)
         if not data:
             raise ConnectionResetError
         found += data
@@ -86,7 +94,11 @@ def job(path: Path, name: bytes, words: list[bytes] | None = None, *, timeout_s:
 
 def connect(path: Path, port: int, *, timeout_s: float = ASK_S) -> socket.socket:
     """A connection to a port of the guest's loopback. Raises OSError when nobody listens there, AgentUnresponsive."""
-    return _opened(path, wire.ASK_PORT, port, timeout_s)
+    given: list[socket.socket] = []
+    _opened(path, wire.ASK_PORT, port, timeout_s, given).close()
+    if not given:
+        raise ProtocolError("the keeper's answer is malformed")
+    return given[0]
 
 
 def listen(path: Path, port: int, *, timeout_s: float = ASK_S) -> Listener:
@@ -94,10 +106,12 @@ def listen(path: Path, port: int, *, timeout_s: float = ASK_S) -> Listener:
     return Listener(_opened(path, wire.ASK_LISTEN, port, timeout_s))
 
 
-def _opened(path: Path, kind: int, port: int, timeout_s: float) -> socket.socket:
+def _opened(
+    path: Path, kind: int, port: int, timeout_s: float, given: list[socket.socket] | None = None
+) -> socket.socket:
     made = _asked(path, kind, [b"%d" % port], timeout_s)
     try:
-        answer, fields = _answer(made)
+        answer, fields = _answer(made, given)
         if answer != messages.RESULT:
             number = messages.integer(fields[2], 1, 4095) if len(fields) > 2 else 5
             raise OSError(number, os.strerror(number))

@@ -195,7 +195,8 @@ class Bridge(Mux):
 
     def serve(self) -> Outcome:
         """Pass everything on until it is over."""
-        self._over = None
+        if self._over is Outcome.ASKED:
+            self._over = None
         while self._over is None:
             try:
                 self.turn()

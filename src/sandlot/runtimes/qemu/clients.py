@@ -45,6 +45,30 @@ def receive(client: socket.socket, size: int) -> tuple[bytes, list[int]]:
     return data, descriptors
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected TCP sockets: unlike a pair of unix sockets, either end can be reset. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        one = socket.create_connection(listening.getsockname())
+        try:
+            other, address = listening.accept()
+        except BaseException:
+            one.close()
+            raise
+    if address != one.getsockname():  # somebody else on this machine was faster: no harm is done yet
+        one.close()
+        other.close()
+        raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+    for each in (one, other):
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return one, other
+
+
+def _rights(given: socket.socket | None) -> list[tuple[int, int, bytes]]:
+    return [] if given is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given.fileno()))]
+
+
 class Newcomer:
     """Somebody who has connected and not said yet what he wants."""
 
@@ -191,10 +215,10 @@ class Asking:
         else:
             self._bridge.asked_to_start(self, wire.values_of(fields))
 
-    def answer(self, kind: int, fields: list[bytes]) -> None:
+    def answer(self, kind: int, fields: list[bytes], given: socket.socket | None = None) -> None:
         """A frame that fits into the buffer of a connection on which nothing has been said yet."""
         with contextlib.suppress(OSError):  # it has gone
-            self.client.send(frames.encode(kind, 1, fields), socket.MSG_DONTWAIT)
+            self.client.sendmsg([frames.encode(kind, 1, fields)], _rights(given), socket.MSG_DONTWAIT)
 
     def refuse(self, code: str, message: str) -> None:
         """Say why not, and close."""
@@ -227,16 +251,15 @@ class _Wanted(Flow):
             self.asking = None
             self.bridge.writers.forget(asking.client.fileno())
             self.bridge.asking.discard(asking)
-            asking.answer(messages.RESULT, [])
-            self.begin(asking.client)
+            self.begin(asking)
         else:
             if kind == wire.RESET and payload.isdigit() and len(payload) < 5:
                 self._refused(int(payload))
             super().hear(kind, payload)
 
-    def begin(self, client: socket.socket) -> None:
-        """It works."""
-        self.attach(client)
+    def begin(self, asking: Asking) -> None:
+        """It works, and who asked is to be told."""
+        raise NotImplementedError
 
     def _refused(self, number: int) -> None:
         if self.asking is not None:
@@ -261,6 +284,19 @@ class PortFlow(_Wanted):
     def __init__(self, bridge: Bridge, asking: Asking, port: int) -> None:
         super().__init__(bridge, wire.PORT, asking, port)
 
+    def begin(self, asking: Asking) -> None:
+        """See _Wanted.begin."""
+        try:
+            ours, theirs = tcp_pair()
+        except OSError as error:
+            asking.refuse("network_unavailable", str(error))
+            self.reset(error.errno or errno.EIO)
+            return
+        with theirs:
+            asking.answer(messages.RESULT, [], theirs)
+        asking.close()
+        self.attach(ours)
+
 
 class ListenFlow(_Wanted):
     """Connections made inside to a port on which the host listens there, handed on as descriptors."""
@@ -268,13 +304,17 @@ class ListenFlow(_Wanted):
     def __init__(self, bridge: Bridge, asking: Asking, port: int) -> None:
         super().__init__(bridge, wire.LISTEN, asking, port)
 
+    def begin(self, asking: Asking) -> None:
+        """See _Wanted.begin."""
+        asking.answer(messages.RESULT, [])
+        self.attach(asking.client)
+
     def hand_on(self, theirs: socket.socket) -> bool:
         """Whether whoever listens has got it, or will."""
         if self.socket is None:
             return False
         try:
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))]
-            self.socket.sendmsg([b"C"], rights, socket.MSG_DONTWAIT)
+            self.socket.sendmsg([b"C"], _rights(theirs), socket.MSG_DONTWAIT)
         except OSError:
             return False
         return True
@@ -297,7 +337,11 @@ class ClientFlow(Flow):
 
     def __init__(self, bridge: Bridge, number: int, listening: ListenFlow | None) -> None:
         super().__init__(bridge, number, wire.CLIENT)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = tcp_pair()
+        except OSError as error:
+            self.reset(error.errno or errno.EIO)
+            return
         with theirs:
             taken = listening is not None and listening.hand_on(theirs)
         if taken:

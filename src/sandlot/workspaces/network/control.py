@@ -16,6 +16,7 @@ from sandlot import process
 from sandlot.errors import NetworkUnavailable, PortTaken, StateUnwritable
 from sandlot.model.network import PROXY_PORT, NetworkMode, PublishedPort
 from sandlot.model.workspace import Instance, WorkspaceRecord
+from sandlot.runtimes.base import StorageKind
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.network import open_network
 from sandlot.workspaces.network.gateway import MESSAGE
@@ -34,12 +35,20 @@ class Gateway:
     """A gateway that is being started. It is on a leash: until ``release`` it ends when we do."""
 
     def __init__(self, context: Context, record: WorkspaceRecord) -> None:
+        guest = record.storage == StorageKind.GUEST
+        if record.network.mode is NetworkMode.OPEN and guest:
+            raise NetworkUnavailable(
+                "a virtual machine has no network mode open: its way out is the proxy",
+                hint="name the hosts: --allow HOST",
+            )
         if record.network.mode is NetworkMode.OPEN and (problem := open_network.problem()) is not None:
             raise NetworkUnavailable(
                 f"the network mode open needs {problem[0]}", hint=f"{problem[1]}; or name the hosts: --allow HOST"
             )
         self._network = record.network
-        self._log = context.paths.workspace(record.id).generation(record.generation).gateway_log
+        own = context.paths.workspace(record.id).generation(record.generation)
+        self._log = own.gateway_log
+        self._keeper = str(own.socket) if guest else ""
         before = _held_by_predecessor(record)
         plan = {
             "workspace": record.id,
@@ -71,7 +80,7 @@ class Gateway:
         Raises PortTaken, NetworkUnavailable.
         """
         ports = self._hear()["ports"]
-        self._say({"pid": instance.agent_pid})
+        self._say({"pid": instance.agent_pid, "keeper": self._keeper})
         self._hear()
         if self._identity is None:
             raise self._failed("it ended at once")

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sandlot.runtimes.qemu.asking import Listener
+    from sandlot.workspaces.network.guest_sockets import GuestSockets
     from sandlot.workspaces.network.inside import SocketMaker
     from sandlot.workspaces.network.open_network import OpenNetwork
     from sandlot.workspaces.network.proxy import Proxy
@@ -49,8 +51,8 @@ class Gateway:
         self.control = control
         self.released = False
         self.slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self.serving: dict[int, tuple[socket.socket, Callable[[socket.socket], None]]] = {}
-        self.maker: SocketMaker | None = None
+        self.serving: dict[int, tuple[socket.socket | Listener, Callable[[socket.socket], None]]] = {}
+        self.maker: SocketMaker | GuestSockets | None = None
         self.making = threading.Lock()
         self.late: list[tuple[int, int]] = []
         self.waking, self.wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -69,7 +71,7 @@ class Gateway:
             if agent is None:
                 return
             pidfd = os.pidfd_open(agent["pid"])
-            self._enter(agent["pid"], pidfd)
+            self._enter(agent, pidfd)
             self._bind_late()
         except OSError as error:
             self._say({"error": str(error)})
@@ -124,22 +126,20 @@ class Gateway:
 
         self._add(listener, lambda accepted: carry(accepted, port, self._inside))
 
-    def _inside(self, family: socket.AddressFamily) -> socket.socket:
+    def _inside(self, port: int) -> socket.socket | None:
         assert self.maker is not None  # noqa: S101  published ports keep it
-        return self.maker.connection(family)
+        return self.maker.connected(port)
 
-    def _add(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    def _add(self, listener: socket.socket | Listener, serve: Callable[[socket.socket], None]) -> None:
         listener.setblocking(False)
         self.serving[listener.fileno()] = (listener, serve)
 
-    def _enter(self, agent: int, pidfd: int) -> None:
-        from sandlot.workspaces.network.inside import SocketMaker
-
+    def _enter(self, agent: dict[str, Any], pidfd: int) -> None:
         if self.plan["open"]:
             from sandlot.workspaces.network.open_network import OpenNetwork
 
-            self.way_out = OpenNetwork(agent, 2)
-        maker = SocketMaker(pidfd)
+            self.way_out = OpenNetwork(agent["pid"], 2)
+        maker = _maker(agent, pidfd)
         if self.plan["proxy"]:
             self._add(maker.listener(self.plan["proxy"]), self._client)
         if self.plan["ports"]:
@@ -197,7 +197,7 @@ class Gateway:
             self.control.close()
         return self.released
 
-    def _accept(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    def _accept(self, listener: socket.socket | Listener, serve: Callable[[socket.socket], None]) -> None:
         if not self.slots.acquire(timeout=0.05):  # others first; this one waits in the kernel's queue
             return
         try:
@@ -220,6 +220,19 @@ class Gateway:
             if self._proxy is None:
                 self._proxy = _proxy(self.plan)
         self._proxy.serve(accepted)
+
+
+def _maker(agent: dict[str, Any], pidfd: int) -> SocketMaker | GuestSockets:
+    """Who makes sockets where the agent is. Raises OSError."""
+    if agent["keeper"]:
+        from pathlib import Path
+
+        from sandlot.workspaces.network.guest_sockets import GuestSockets
+
+        return GuestSockets(Path(agent["keeper"]))
+    from sandlot.workspaces.network.inside import SocketMaker
+
+    return SocketMaker(pidfd)
 
 
 def _proxy(plan: dict[str, Any]) -> Proxy:

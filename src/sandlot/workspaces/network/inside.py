@@ -6,6 +6,7 @@ nothing of ours runs there.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,6 +17,7 @@ __all__ = ["LOOPBACK", "SocketMaker"]
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
+CONNECT_S = 10.0
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG = 1
 
@@ -44,9 +46,22 @@ class SocketMaker:
         """A socket that listens on the loopback address inside. Raises OSError."""
         return self._ask(b"L%d" % port)
 
-    def connection(self, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
-        """A TCP socket of the namespace, not connected yet. Raises OSError."""
-        return self._ask(b"C%d" % family)
+    def connected(self, port: int) -> socket.socket | None:
+        """A connection to a port of the loopback inside; None: nobody listens there.
+
+        Servers listen on IPv4's loopback address, on all, or on IPv6's alone.
+        """
+        for family, address in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
+            with contextlib.suppress(OSError):
+                made = self._ask(b"C%d" % family)
+                try:
+                    made.settimeout(CONNECT_S)
+                    made.connect((address, port))
+                except BaseException:
+                    made.close()
+                    raise
+                return made
+        return None
 
     def _ask(self, request: bytes) -> socket.socket:
         with self._asking:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -13,11 +12,11 @@ from sandlot.workspaces.network.relay import keep_alive, relay, reset
 __all__ = ["PortTaken", "carry", "listen"]
 
 BACKLOG = 128
-CONNECT_S = 10.0
 IDLE_S = 86400.0
 """Longer than a tunnel of the proxy may be idle: both ends are here, and pools of connections lie idle for hours."""
 
-MakeSocket = Callable[[socket.AddressFamily], socket.socket]
+Connect = Callable[[int], socket.socket | None]
+"""A connection to a port inside, or None when nobody listens there."""
 
 
 class PortTaken(Exception):
@@ -43,29 +42,14 @@ def listen(host_port: int) -> socket.socket:
     return made
 
 
-def carry(outside: socket.socket, port: int, make: MakeSocket) -> None:
+def carry(outside: socket.socket, port: int, connect: Connect) -> None:
     """Serve one connection from the host until both halves have ended; closes it."""
     with outside:
         keep_alive(outside)
-        inside = _connected(port, make)
+        inside = connect(port)
         if inside is None:  # nobody listens there: the caller sees its connection reset, as near to refused as it gets
             reset(outside)
             return
         with inside:
             keep_alive(inside)
             relay(outside, inside, idle_s=IDLE_S)
-
-
-def _connected(port: int, make: MakeSocket) -> socket.socket | None:
-    """Servers listen on IPv4's loopback address, on all, or on IPv6's alone."""
-    for family, address in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
-        with contextlib.suppress(OSError):
-            made = make(family)
-            try:
-                made.settimeout(CONNECT_S)
-                made.connect((address, port))
-            except BaseException:
-                made.close()
-                raise
-            return made
-    return None
