@@ -24,16 +24,18 @@ __all__ = ["PYTHON_INSIDE", "Relocated", "is_ready", "relocated"]
 
 PYTHON_INSIDE = "/run/sandlot/python"
 """Where it is shown inside."""
-_VERSION = 1
+_VERSION = 2
 _ABOUT = (
     "import sys, sysconfig, _socket, _ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9);"
     "print(sys.version_info[0], sys.version_info[1], sysconfig.get_path('stdlib'),"
     " next((p for p in sys.path if p.endswith('lib-dynload')), ''), sep='\\n')"
 )
 _LEFT_OUT = frozenset({
-    "__pycache__.bak", "ensurepip", "idlelib", "lib2to3", "site-packages", "dist-packages", "test", "tests", "tkinter",
-    "turtledemo", "pydoc_data", "lib-dynload", "distutils",
+    "asyncio", "concurrent", "curses", "dbm", "dist-packages", "distutils", "email", "ensurepip", "http",
+    "idlelib", "lib-dynload", "lib2to3", "logging", "multiprocessing", "pydoc_data", "site-packages", "sqlite3", "test",
+    "tests", "tkinter", "turtledemo", "unittest", "venv", "wsgiref", "xml", "xmlrpc", "zoneinfo",
 })  # fmt: skip
+"""Parts of the standard library that the agent has no use for."""
 _NOT_NEEDED = (
     "_test", "_xx", "xx", "_tkinter", "_ssl", "_hashlib", "_sqlite3", "_curses", "_dbm", "_gdbm", "nis", "readline",
     "_lzma", "_bz2", "_uuid", "_crypt", "ossaudiodev", "audioop",
