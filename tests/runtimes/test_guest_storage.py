@@ -123,8 +123,9 @@ def test_a_saved_layer_can_be_stood_on_again(folder: Path, guest: Inside, lower:
 
 def test_warm_layers_are_not_sent_again(folder: Path, guest: Inside, lower: Path) -> None:
     asked = request(folder, guest, lower)
-    with guest.connect(f"test -x {asked.areas[0].target}/kept") as storage:
+    with guest.connect() as storage:
         storage.warm([lower])
+    with guest.connect(f"test -x {asked.areas[0].target}/kept") as storage:
         assert storage.layers() == [layer_name(lower)]
         sent = (lower / "kept").read_bytes()
         (lower / "kept").unlink()  # nobody reads it any more
@@ -227,8 +228,9 @@ def test_git_need_not_read_the_files_of_a_base_again(folder: Path, guest: Inside
     # diff-files compares stamps alone: it names each file that git would have to read.
     stale = f"cd {asked.areas[0].target} && test \"$(git -c safe.directory='*' diff-files --name-only)\" = lib/7.py"
     for warm in (True, False):
-        with guest.connect(stale) as storage:
-            if warm:
+        if warm:
+            with guest.connect() as storage:
                 storage.warm(asked.areas[0].lowers)
+        with guest.connect(stale) as storage:
             storage.install(asked)
         remove_tree(folder / "inside" / "layers")

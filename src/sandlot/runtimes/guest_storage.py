@@ -71,9 +71,10 @@ class GuestStorage:
         self._call(wire.ASSEMBLE, fields)
 
     def warm(self, layers: Sequence[Path]) -> None:
-        """Send layers that a template is to hold."""
+        """Send layers that a template is to hold; afterwards nothing of this connection is under way any more."""
         for lower in layers:
             self.put(lower, warm=True)
+        self._finish()
 
     def layers(self) -> list[bytes]:
         """Names of the layers that the guest has."""
@@ -101,6 +102,15 @@ class GuestStorage:
     def sync(self) -> None:
         """Everything written so far is on the data disk afterwards."""
         self._call(wire.SYNC, [])
+
+    def _finish(self) -> None:
+        """Hang up and wait until the guest has, too: a template must not be saved with half of a conversation."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(4096):
+                pass
+        except OSError as error:
+            raise errors.CommandInterrupted("the guest ended while it was given its files") from error
 
     def _send(self, data: bytes | bytearray) -> None:
         try:
