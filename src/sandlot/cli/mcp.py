@@ -72,6 +72,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     project.add_argument("--repo-ref", metavar="REF", help="branch, tag or commit of --repo-url")
     project.add_argument("--no-project-source", action="store_true", help="workspaces are made empty")
     project.add_argument("--export-dir", metavar="DIR", help="exports go below this folder [default: the project]")
+    inside = parser.add_argument_group("what is inside workspaces besides it")
+    inside.add_argument(
+        "--environment", metavar="ENV", help="a name of `sandlot env list` [default: the setting for the mode, or host]"
+    )
     network = parser.add_argument_group("how it is reached")
     network.add_argument("--http", action="store_true", help="streamable HTTP on 127.0.0.1 instead of standard streams")
     network.add_argument("--port", type=int, metavar="PORT", help=f"with --http [default: {DEFAULT_PORT}; 0: any]")
@@ -120,5 +124,6 @@ def _server(parsed: argparse.Namespace) -> SandlotServer:
         repo_ref=parsed.repo_ref,
         project_source=not parsed.no_project_source,
         export_dir=parsed.export_dir,
+        environment=parsed.environment,
         ask_roots=not parsed.http,
     )

@@ -31,6 +31,7 @@ from sandlot.mcpserver.tools import Tool, find_tool, tools_of
 from sandlot.modes import StartupMode, Surface, surface
 from sandlot.paths import Paths
 from sandlot.sdk import Sandlot
+from sandlot.settings import Settings
 from sandlot.workspaces.cancellation import Cancelled
 
 __all__ = ["SandlotServer", "create_server"]
@@ -61,9 +62,18 @@ class SandlotServer(Server[None]):
     """The SDK's server with sandlot's tools; ``busy`` counts the calls that are on their way."""
 
     def __init__(
-        self, shown: Surface, options: ProjectOptions, sandlot: Sandlot, state_folder: str, *, ask_roots: bool
+        self,
+        shown: Surface,
+        options: ProjectOptions,
+        sandlot: Sandlot,
+        state_folder: str,
+        *,
+        ask_roots: bool,
+        environment: str = "",
     ) -> None:
-        """``state_folder`` is where ``sandlot`` keeps its state; ``ask_roots``: ask clients for their folders."""
+        """``state_folder`` is where ``sandlot`` keeps its state; ``ask_roots``: ask clients for their folders.
+
+        ``environment``: of new workspaces; "": the user's setting."""
         fresh = CacheHint(ttl_ms=FRESH_MS, scope="private")
         super().__init__(
             "sandlot",
@@ -91,6 +101,7 @@ class SandlotServer(Server[None]):
         self.longest_call_s = LONGEST_CALL_S
         self._options = options
         self._ask_roots = ask_roots
+        self._environment = environment
         self._pool = ThreadPoolExecutor(THREADS, "sandlot-call")
 
     def close(self) -> None:
@@ -178,7 +189,7 @@ class SandlotServer(Server[None]):
     async def _answered(self, context: Context, tool: Tool, arguments: dict[str, Any]) -> Answer:
         project = await self._project(context, tool)
         shown = frozenset(each.name for each in self.tools)
-        work = Work(self.sandlot, self._state_folder, tool, shown, self.patience_s)
+        work = Work(self.sandlot, self._state_folder, tool, shown, self.patience_s, self._environment)
         asked_for_progress = "progressToken" in ((context.params or {}).get("_meta") or {})
         self.busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, _run, work, arguments, project)
@@ -288,6 +299,7 @@ def create_server(
     repo_ref: str | None = None,
     project_source: bool = True,
     export_dir: str | os.PathLike[str] | None = None,
+    environment: str | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     ask_roots: bool = True,
 ) -> SandlotServer:
@@ -296,6 +308,7 @@ def create_server(
     ``mode`` excludes ``profile``; without both it is ``workspace-core``. ``project_path``, ``repo_url`` (with
     ``repo_ref``) or ``project_source=False`` say what new workspaces are made from; without them it is the client's
     project folder. Exports go below the project, or ``export_dir``. ``ask_roots``: ask clients for their folders.
+    ``environment``: what new workspaces have inside besides the project; None: the user's setting for the mode.
     Raises UsageError, PathNotFound.
     """
     options = ProjectOptions(
@@ -307,4 +320,8 @@ def create_server(
     ).checked()
     paths = Paths.default() if state_dir is None else Paths.at(Path(state_dir))
     shown = surface(mode, profile=profile, read_only=read_only)
-    return SandlotServer(shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots)
+    if environment is None:
+        environment = getattr(Settings.load(), "environment_" + shown.name.replace("-", "_"), "")
+    return SandlotServer(
+        shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots, environment=environment
+    )

@@ -75,6 +75,7 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         )
     except SandlotError as error:
         findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
+    findings += _environments(context)
     left = 0
     try:
         left = reaper.leftovers(context).total
@@ -109,6 +110,15 @@ def _state(context: Context) -> list[Finding]:
         Finding("state.private", mode == 0, f"{path} is private to you", f"chmod 700 {path}"),
         Finding("state.space", free > LOW_SPACE, f"{free >> 20} MiB free", "sandlot base prune", False),
     ]
+
+
+def _environments(context: Context) -> list[Finding]:
+    from sandlot.workspaces import preparation
+
+    try:
+        return preparation.findings(context)
+    except (SandlotError, OSError) as error:
+        return [Finding("environment.store", False, str(error), "sandlot repair", required=False)]
 
 
 def _git_version() -> tuple[tuple[int, ...], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from sandlot.bases.environments.definitions import DEFINITIONS
@@ -16,11 +16,12 @@ from sandlot.errors import EnvironmentNotFound, StartFailed
 from sandlot.model.base import OriginKind
 from sandlot.model.environment import HOST, Environment, EnvironmentKind, split_label
 from sandlot.model.workspace import WorkspaceRecord
+from sandlot.runtimes.base import Finding
 from sandlot.workspaces import commands, creation, lifecycle, reaper, states
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import environment_of, store_of
 
-__all__ = ["Readiness", "Step", "prepare", "readiness"]
+__all__ = ["Readiness", "Step", "findings", "prepare", "readiness"]
 
 TRIAL_S = 120.0
 
@@ -34,6 +35,33 @@ class Readiness(StrEnum):
     """Something is to be built or copied first."""
     STALE = "stale"
     """At once; but what it was made from means something else by now."""
+
+
+def findings(context: Context) -> list[Finding]:
+    """Lines of doctor: every environment that is here, and those that settings name and that are not."""
+    store = store_of(context)
+    settings = context.settings
+    wanted = [getattr(settings, each.name) for each in fields(settings) if each.name.startswith("environment")]
+    names = dict.fromkeys([*(name for name in wanted if name and name != HOST), *store.names()])
+    found = []
+    for name in names:
+        try:
+            state = readiness(context, name, store.find(name)[1])
+        except EnvironmentNotFound as error:
+            found.append(
+                Finding(f"environment.{name}", False, "cold: a setting names it, and it is not here", error.hint, False)
+            )
+            continue
+        fix = f"sandlot prepare {name}" if state is Readiness.COLD else f"build or import {name} again"
+        found.append(Finding(f"environment.{name}", state is Readiness.WARM, _MEANINGS[state], fix, required=False))
+    return found
+
+
+_MEANINGS = {
+    Readiness.WARM: "warm: a workspace of it starts at once",
+    Readiness.COLD: "cold: its first workspace has to make something first",
+    Readiness.STALE: "stale: what it was made from means something else by now",
+}
 
 
 @dataclass(frozen=True, slots=True)
