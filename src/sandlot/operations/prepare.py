@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sandlot.model.isolation import RuntimeChoice
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import preparation
 from sandlot.workspaces.context import Context
@@ -17,7 +18,9 @@ class Request:
     environment: str | None = argument(
         "a name of `sandlot env list` [the user's default]", default=None, positional=True, metavar="ENV"
     )
-    runtime: str = argument("what isolates the workspace that is tried", default="bubblewrap")
+    runtime: RuntimeChoice | None = argument(
+        "what isolates the workspace that is tried [default: bubblewrap]", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)

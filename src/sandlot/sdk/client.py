@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
-from sandlot.model.isolation import IsolationLevel
+from sandlot.model.isolation import IsolationLevel, RuntimeChoice
 from sandlot.operations.operation import Caller
 from sandlot.paths import Paths
 from sandlot.sdk.environments import Environments
@@ -210,13 +210,18 @@ class Sandlot:
         self,
         environment: str | None = None,
         *,
-        runtime: str = "bubblewrap",
+        runtime: str | None = None,
         progress: Progress | None = None,
         on_output: Sink | None = None,
     ) -> prepare.Result:
         """Build what an environment (the user's default) needs; prove create, exec, reset and delete."""
         caller = caller_of(progress, on_output)
-        result: prepare.Result = self.call("prepare", caller=caller, environment=environment, runtime=runtime)
+        result: prepare.Result = self.call(
+            "prepare",
+            caller=caller,
+            environment=environment,
+            runtime=None if runtime is None else word(RuntimeChoice, runtime),
+        )
         return result
 
     def bases(self) -> builtins.list[BaseInfo]:

@@ -99,7 +99,7 @@ def _parent_moved(store: EnvironmentStore, environment: Environment) -> bool:
 
 
 def prepare(
-    context: Context, name: str, *, runtime: str, progress: Report, output: Callable[[str, bytes], None] | None
+    context: Context, name: str, *, runtime: str | None, progress: Report, output: Callable[[str, bytes], None] | None
 ) -> tuple[WorkspaceRecord, tuple[Step, ...]]:
     """Build an environment if it can be built and is not there; then create, exec, reset, delete for real.
 
