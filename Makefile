@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos soak conformance hosts test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -77,6 +77,9 @@ bench-evals: $(STAMP) ## what the eval runner costs, against a bare script that 
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
 	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --deselect tests/chaos/test_soak.py
+
+environments: $(STAMP) ## build debian:12 and a setup on it for real, from this machine's apt sources (minutes)
+	$(PYTEST) -n 0 -m slow -s tests/workspaces/test_debian.py
 
 conformance: $(STAMP) ## the official MCP conformance suite and Inspector against the server (needs npm)
 	$(BIN)/python -m tests.conformance.clients
