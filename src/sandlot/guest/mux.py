@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HIGH = 4 * wire.PAYLOAD
 """No source is read while so many bytes wait for the port: a small word never stands behind more of others'."""
-MOST_QUEUED = HIGH + (4 << 20)
+MOST_QUEUED = HIGH + (1 << 20)
 """What the other side may make us answer without reading it."""
 TURNS = 4
 """Sources that are read before others get theirs."""

@@ -43,6 +43,9 @@ MOST_CLIENTS = 1024
 """Connections on the workspace's socket; more wait in the kernel's queue."""
 MOST_INSIDE = 320
 """Streams that a guest may have opened: connections to ports on which the host listens."""
+RATE, BURST = 200, 1000
+"""How many of them may begin in a second, and at once: each leaves a port of the host's loopback waiting for a minute
+(TIME_WAIT), and a guest must not use them up."""
 
 
 class Outcome(StrEnum):
@@ -73,7 +76,8 @@ class Bridge(Mux):
         self._said_hello = False
         self._answers: dict[int, list[bytes]] = {}
         self._starting: list[Asking] = []
-        self._inside = 0
+        self._allowed = float(BURST)
+        self._allowed_at = time.monotonic()
 
     # The guest itself
 
@@ -148,9 +152,19 @@ class Bridge(Mux):
         if kind != wire.CLIENT or len(words) != 1:
             raise wire.BridgeError(f"a guest may not open a stream of kind {kind[:20]!r}")
         listening = self.streams.get(messages.integer(words[0], 0, 1 << 32)) if words[0].isdigit() else None
-        if sum(number % 2 == 0 for number in self.streams) >= MOST_INSIDE:
-            listening = None
         ClientFlow(self, number, listening if isinstance(listening, ListenFlow) else None)
+
+    def may_come(self) -> bool:
+        """Whether a guest may open one more connection now."""
+        if sum(number % 2 == 0 for number in self.streams) > MOST_INSIDE:
+            return False
+        now = time.monotonic()
+        self._allowed = min(float(BURST), self._allowed + (now - self._allowed_at) * RATE)
+        self._allowed_at = now
+        if self._allowed < 1:
+            return False
+        self._allowed -= 1
+        return True
 
     # The host's programs
 

@@ -337,13 +337,16 @@ class ClientFlow(Flow):
 
     def __init__(self, bridge: Bridge, number: int, listening: ListenFlow | None) -> None:
         super().__init__(bridge, number, wire.CLIENT)
+        if listening is None or not bridge.may_come():
+            self.reset(errno.ECONNREFUSED)
+            return
         try:
             ours, theirs = tcp_pair()
         except OSError as error:
             self.reset(error.errno or errno.EIO)
             return
         with theirs:
-            taken = listening is not None and listening.hand_on(theirs)
+            taken = listening.hand_on(theirs)
         if taken:
             self.attach(ours)
         else:
