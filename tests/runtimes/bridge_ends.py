@@ -67,8 +67,8 @@ class HostEnd:
     def client(self) -> socket.socket:
         """Somebody on the workspace's socket."""
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.connect(os.fspath(self.socket))  # waits for room in the queue, as it would not with a time limit
         made.settimeout(PATIENCE_S)
-        made.connect(os.fspath(self.socket))
         return made
 
 

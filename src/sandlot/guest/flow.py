@@ -23,6 +23,8 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 class Flow:
     """A stream. Not attached yet, it keeps what comes for the moment when it is."""
 
+    shared = False  # somebody else has the socket, too: whether it blocks is not ours to change
+
     def __init__(self, mux: "Mux", number: int, kind: bytes) -> None:
         self.mux = mux
         self.number = number
@@ -45,7 +47,8 @@ class Flow:
 
     def attach(self, socket: "_socket.socket") -> None:
         """Both ways by one socket, ours from now on."""
-        socket.setblocking(False)
+        if not self.shared:
+            socket.setblocking(False)
         self.socket = socket
         self.source = self.target = socket.fileno()
         self._begin()

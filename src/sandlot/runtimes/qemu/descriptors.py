@@ -33,9 +33,9 @@ def carry(mux: Mux, descriptor: int) -> tuple[Flow, bytes]:
     mode = os.fstat(descriptor).st_mode
     access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     if stat.S_ISSOCK(mode):
-        flow = Flow(mux, mux.number(), wire.DUPLEX)
-        flow.attach(socket.socket(fileno=descriptor))  # it does not block for whoever else has it either: see put
-        return flow, wire.DUPLEX
+        duplex = _Shared(mux, mux.number(), wire.DUPLEX)
+        duplex.attach(socket.socket(fileno=descriptor))
+        return duplex, wire.DUPLEX
     if stat.S_ISREG(mode) and access != os.O_RDONLY:
         return HostFile(mux, descriptor), wire.FILE
     kind = wire.SINK if access == os.O_WRONLY else wire.SOURCE
@@ -59,6 +59,20 @@ def _anew(descriptor: int, mode: int, access: int) -> int:
     with contextlib.suppress(OSError):
         return os.open(f"/proc/self/fd/{descriptor}", flags)
     return -1
+
+
+class _Shared(Flow):
+    """A socket of whoever passed it."""
+
+    shared = True
+
+    def take(self, size: int) -> bytes:
+        assert self.socket is not None  # noqa: S101  for the type checker
+        return self.socket.recv(size, socket.MSG_DONTWAIT)
+
+    def put(self, data: bytes | memoryview, carried: list[int]) -> int:  # noqa: ARG002  nothing is carried to it
+        assert self.socket is not None  # noqa: S101  for the type checker
+        return self.socket.send(data, socket.MSG_DONTWAIT)
 
 
 class _Careful(Flow):
