@@ -147,6 +147,13 @@ def load() -> "ModuleType":
     return bridge
 
 
+def prepare_storage() -> None:
+    """What needs no disk, so that clones need not do it."""
+    from sandlot.guest.storage import Storage
+
+    Storage(DATA_DISK).prepare()
+
+
 def main() -> None:
     """Entry point. If it ends, the kernel panics, and QEMU ends with it."""
     try:
@@ -154,6 +161,7 @@ def main() -> None:
         port = open_port()
         unmount("/sys")  # it tells of hardware; what runs inside with bubblewrap has none either
         bridge = load()
+        prepare_storage()
         bridge.main(port)
     except BaseException as error:  # the console is all there is to tell it
         import traceback

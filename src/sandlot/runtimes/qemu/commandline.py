@@ -16,10 +16,11 @@ from pathlib import Path
 
 from sandlot import process
 from sandlot.errors import IsolationUnavailable
+from sandlot.runtimes.qemu.keeper import CONSOLE_FD, CONTROL_FD, PORT_FD
 
 __all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find", "trial"]
 
-FORMAT = "1"
+FORMAT = "2"
 MEMORY = 2 << 30
 """Bytes of memory that a guest believes to have; on the host it takes what it has touched."""
 TRANSLATED_MIB = 64
@@ -27,7 +28,7 @@ TRANSLATED_MIB = 64
 PORT_NAME = "sandlot"
 _VERSION = re.compile(rb"version (\d+(?:\.\d+)+)")
 _OLDEST = (6, 0)
-_KERNEL_WORDS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t,force rdinit=/init random.trust_cpu=on"
+_KERNEL_WORDS = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t,force rdinit=/init random.trust_cpu=on audit=0"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
@@ -54,7 +55,7 @@ class Machine:
     @property
     def key(self) -> str:
         """Of everything that a clone must have like its template."""
-        words = _hardware(self, Path("RAM"), "share", Path("ROOT"), Path("DATA"), 0, 0)
+        words = _hardware(self, Path("RAM"), "share", Path("ROOT"), Path("DATA"))
         text = "\0".join((FORMAT, self.emulator.version, self.emulator.stamp, *words))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -86,7 +87,7 @@ def _version(name: str, stamp: str) -> str:
 _versions: dict[tuple[str, str], str] = {}
 
 
-def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path, serial: int, control: int) -> list[str]:
+def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path) -> list[str]:
     """Everything that a saved state is about. The slots are given, so that nothing depends on the order of options."""
     kvm = machine.accelerator == "kvm"
     return [
@@ -102,13 +103,16 @@ def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path, s
         "-blockdev", f"driver=raw,node-name=root,read-only=on,file.driver=file,file.filename={_escaped(root)}",
         "-device", "virtio-blk-pci,drive=root,addr=0x4",
         "-blockdev",
-        f"driver=raw,node-name=data,discard=unmap,detect-zeroes=unmap,file.driver=file,file.discard=unmap,"
+        # What a guest flushes is the host's, and safe from every kill; only a crash of the host could lose it, as it
+        # could with files of the host that were never synced.
+        f"driver=raw,node-name=data,discard=unmap,detect-zeroes=unmap,cache.no-flush=on,"
+        f"file.driver=file,file.discard=unmap,"
         f"file.filename={_escaped(data)}",
         "-device", "virtio-blk-pci,drive=data,addr=0x5",
-        "-chardev", f"socket,id=port,fd={serial}",
+        "-chardev", f"socket,id=port,fd={PORT_FD}",
         "-device", "virtio-serial-pci,id=serial,max_ports=2,addr=0x6",
         "-device", f"virtserialport,chardev=port,name={PORT_NAME},nr=1",
-        "-chardev", f"socket,id=control,fd={control}",
+        "-chardev", f"socket,id=control,fd={CONTROL_FD}",
         "-mon", "chardev=control,mode=control",
     ]  # fmt: skip
 
@@ -124,17 +128,16 @@ def boot(
     ram: Path,
     root: Path,
     data: Path,
-    serial: int,
-    control: int,
-    console: int,
     kernel: Path,
     initramfs: Path,
     python: str,
 ) -> list[str]:
-    """Start a guest from nothing, its memory in the shared file ``ram``; numbers are connected sockets."""
-    words = f"{_KERNEL_WORDS} sandlot.python={python}"
+    """Start a guest from nothing, its memory in the shared file ``ram``"""
+    # An emulated processor has no side channels of its own to defend a guest's kernel from its programs.
+    emulated = "" if machine.accelerator == "kvm" else "mitigations=off "
+    words = f"{_KERNEL_WORDS} {emulated}sandlot.python={python}"
     return [
-        str(machine.emulator.path), *_hardware(machine, ram, "on", root, data, serial, control), *_console(console),
+        str(machine.emulator.path), *_hardware(machine, ram, "on", root, data), *_console(),
         "-kernel", str(kernel), "-initrd", str(initramfs), "-append", words, *_walls(),
     ]  # fmt: skip
 
@@ -152,16 +155,16 @@ def trial(machine: Machine, kernel: Path, initramfs: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def clone(machine: Machine, *, ram: Path, root: Path, data: Path, serial: int, control: int, console: int) -> list[str]:
+def clone(machine: Machine, *, ram: Path, root: Path, data: Path) -> list[str]:
     """Wait for a template's state; its memory is the file ``ram``, mapped privately: changes are the clone's own."""
     return [
-        str(machine.emulator.path), *_hardware(machine, ram, "off", root, data, serial, control), *_console(console),
+        str(machine.emulator.path), *_hardware(machine, ram, "off", root, data), *_console(),
         "-incoming", "defer", *_walls(),
     ]  # fmt: skip
 
 
-def _console(descriptor: int) -> list[str]:
-    return ["-chardev", f"socket,id=console,fd={descriptor}", "-serial", "chardev:console"]
+def _console() -> list[str]:
+    return ["-chardev", f"socket,id=console,fd={CONSOLE_FD}", "-serial", "chardev:console"]
 
 
 def _walls() -> list[str]:

@@ -1,8 +1,8 @@
 """The keeper: the process of ours that owns one QEMU and serves the workspace's socket.
 
 ``keeper CONTROL LISTENING``, both descriptors: CONTROL is a socket to whoever started it (keeping.py), which says what
-is to be kept (one message, a Plan) and hears when it is. LISTENING is the workspace's socket; it takes clients from
-the start, and they are served as soon as the guest can.
+is to be kept (one message: keeping.Plan) and hears when it is. LISTENING is the workspace's socket; it takes clients
+from the start, and they are served as soon as the guest can.
 
 Two kinds of life::
 
@@ -16,28 +16,23 @@ kernel when the keeper ends, however that happens: neither can be left alone.
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import json
 import os
-import resource
 import signal
 import socket
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sandlot import process
-from sandlot.errors import SandlotError
-from sandlot.runtimes.qemu import commandline
-from sandlot.runtimes.qemu.bridge import Bridge, Outcome
-from sandlot.runtimes.qemu.commandline import Emulator, Machine
-from sandlot.runtimes.qemu.qmp import Control
-from sandlot.wire import bridge as wire
 
-__all__ = ["BOOT_S", "CLONE_S", "MESSAGE", "Plan", "main"]
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+    from sandlot.runtimes.qemu.bridge import Bridge
+
+__all__ = ["BOOT_S", "CLONE_S", "CONSOLE_FD", "CONTROL_FD", "MESSAGE", "PORT_FD", "main"]
 
 MESSAGE = 65536
 """Longest message on the control socket."""
@@ -49,34 +44,8 @@ CLONE_S = 60.0
 CONSOLE_BYTES = 64 * 1024
 """What is kept of a guest's console: enough for a panic, and no more whatever a guest prints."""
 DESCRIPTORS = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a keeper is told to keep. Paths are texts: it travels as JSON."""
-
-    life: str
-    """``clone`` or ``boot``."""
-    emulator: str
-    version: str
-    stamp: str
-    accelerator: str
-    processors: int
-    memory: int
-    ram: str
-    state: str
-    root: str
-    data: str
-    kernel: str = ""
-    initramfs: str = ""
-    python: str = ""
-    hostname: str = "sandlot"
-    workspace: str = ""
-
-    @property
-    def machine(self) -> Machine:
-        emulator = Emulator(Path(self.emulator), self.version, self.stamp)
-        return Machine(emulator, self.accelerator, self.processors, self.memory)
+PORT_FD, CONTROL_FD, CONSOLE_FD = 10, 11, 12
+"""The numbers of the sockets that QEMU inherits; its command line names them."""
 
 
 class Keeper:
@@ -87,6 +56,7 @@ class Keeper:
         self.listening = listening
         self.released = False
         self.saving = False
+        self.serving = False
         self.qemu: subprocess.Popen[bytes] | None = None
         self._console_left = CONSOLE_BYTES
 
@@ -94,21 +64,22 @@ class Keeper:
         told = self.control.recv(MESSAGE)
         if not told:
             return
-        plan = Plan(**json.loads(told))
+        plan = json.loads(told)
+        mine = self._spawn(plan["argv"])
+        # Only now, while QEMU starts itself: what talks to it.
+        from sandlot.errors import SandlotError
+        from sandlot.runtimes.qemu.bridge import Outcome
+
         try:
-            bridge = self._start(plan)
+            bridge = self._start(plan, *mine)
         except SandlotError as error:
             self._say({"error": error.message})
             return
-        identity = process.identify(self.qemu.pid) if self.qemu is not None else None
-        self._say(
-            {"pid": self.qemu.pid, "start": identity.start_time} if identity and self.qemu else {"error": "QEMU ended"}
-        )
         why = bridge.serve()
         if why is Outcome.BROKEN:
             print(f"the guest does not keep to the protocol: {bridge.problem}", file=sys.stderr, flush=True)
         if self.saving:
-            self._save(plan)
+            self._save(plan["state"])
         bridge.close()
 
     def close(self) -> None:
@@ -118,41 +89,61 @@ class Keeper:
             self.qemu.wait()
 
     def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # it is gone, and we follow as soon as we look
+        try:
             self.control.send(json.dumps(message).encode())
+        except OSError:
+            pass  # it is gone, and we follow as soon as we look
 
-    def _start(self, plan: Plan) -> Bridge:
-        port, qemus_port = socket.socketpair()
-        control, qemus_control = socket.socketpair()
-        console, qemus_console = socket.socketpair()
-        theirs = (qemus_port, qemus_control, qemus_console)
-        self.qemu = process.spawn_bound(
-            _argv(plan, *(each.fileno() for each in theirs)),
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-            log=2,
-            pass_fds=[each.fileno() for each in theirs],
-        )
-        for each in theirs:
-            each.close()
+    def _spawn(self, argv: list[str]) -> list[socket.socket]:
+        """Start QEMU; our ends of its sockets."""
+        mine = []
+        for number in (PORT_FD, CONTROL_FD, CONSOLE_FD):
+            ours, theirs = socket.socketpair()
+            os.dup2(theirs.fileno(), number)
+            theirs.close()
+            mine.append(ours)
+        passed = (PORT_FD, CONTROL_FD, CONSOLE_FD)
+        self.qemu = process.spawn_bound(argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, log=2, pass_fds=passed)
+        for number in passed:
+            os.close(number)
+        return mine
+
+    def _start(
+        self, plan: dict[str, Any], port: socket.socket, control: socket.socket, console: socket.socket
+    ) -> Bridge:
+        from sandlot.errors import StartFailed
+        from sandlot.runtimes.qemu.bridge import Bridge
+        from sandlot.runtimes.qemu.qmp import Control
+
+        assert self.qemu is not None  # noqa: S101  for the type checker
+        identity = process.identify(self.qemu.pid)
         self.monitor = Control(control)
         bridge = Bridge(port)
         self._console = console
         console.setblocking(False)
         bridge.watch(console.fileno(), lambda: self._read_console(bridge))
+        bridge.watch(self.control.fileno(), lambda: self._hear(bridge))
         self.monitor.greet()
-        if plan.life == "boot":
+        if plan["life"] == "boot":
             bridge.hello(BOOT_S)
         else:
             self._load(plan, bridge)
-        bridge.watch(self.control.fileno(), lambda: self._hear(bridge))
         bridge.watch(control.fileno(), self.monitor.drain)
         self._pidfd = os.pidfd_open(self.qemu.pid)
         bridge.watch(self._pidfd, None)
         bridge.listen(self.listening)
+        self.serving = True
+        if identity is None:
+            raise StartFailed("QEMU ended")
+        self._say({"pid": identity.pid, "start": identity.start_time})
         return bridge
 
-    def _load(self, plan: Plan, bridge: Bridge) -> None:
-        state = os.open(plan.state, os.O_RDONLY | os.O_CLOEXEC)
+    def _load(self, plan: dict[str, Any], bridge: Bridge) -> None:
+        import time
+
+        from sandlot.wire import bridge as wire
+
+        state = os.open(plan["state"], os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.monitor.load(state, CLONE_S)
         finally:
@@ -160,14 +151,16 @@ class Keeper:
         fresh = {
             wire.TIME: b"%d" % time.time_ns(),
             wire.SEED: os.urandom(64),
-            wire.HOSTNAME: plan.hostname.encode(),
-            wire.WORKSPACE: plan.workspace.encode(),
+            wire.HOSTNAME: plan["hostname"].encode(),
+            wire.WORKSPACE: plan["workspace"].encode(),
         }
         bridge.configure(fresh, CLONE_S)
 
-    def _save(self, plan: Plan) -> None:
+    def _save(self, file: str) -> None:
+        from sandlot.errors import SandlotError
+
         try:
-            state = os.open(plan.state, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            state = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 self.monitor.save(state, CLONE_S)
                 os.fsync(state)
@@ -187,10 +180,12 @@ class Keeper:
         if word == b"release":
             self.released = True
             return True
-        self.saving = word == b"save"
         if self.released and not word:  # our launcher has gone its way
             bridge.unwatch(self.control.fileno())
             return True
+        if not self.serving:  # a guest that has not come up has nobody to come up for
+            raise SystemExit
+        self.saving = word == b"save"
         return False
 
     def _read_console(self, bridge: Bridge) -> bool:
@@ -205,33 +200,36 @@ class Keeper:
         if self._console_left > 0:
             data = data[: self._console_left]
             self._console_left -= len(data)
-            with contextlib.suppress(OSError):
+            try:
                 os.write(2, data)
+            except OSError:
+                pass  # a full disk: its place is in nobody's way
         return True
 
 
-def _argv(plan: Plan, port: int, control: int, console: int) -> list[str]:
-    files = {"ram": Path(plan.ram), "root": Path(plan.root), "data": Path(plan.data)}
-    if plan.life == "clone":
-        return commandline.clone(plan.machine, **files, serial=port, control=control, console=console)
-    return commandline.boot(
-        plan.machine, **files, serial=port, control=control, console=console,
-        kernel=Path(plan.kernel), initramfs=Path(plan.initramfs), python=plan.python,
-    )  # fmt: skip
+def _out_of_the_way(number: str) -> socket.socket:
+    """A socket that we inherit, under a number that QEMU's are not given."""
+    moved = fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, CONSOLE_FD + 1)
+    os.close(int(number))
+    return socket.socket(fileno=moved)
+
+
+def _limit_ourselves() -> None:
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS) if hard > 0 else DESCRIPTORS, hard))
+    except (OSError, ValueError):
+        pass
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:
     """Entry point."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    listening = socket.socket(fileno=int(sys.argv[2]))
-    for each in (control, listening):
-        os.set_inheritable(each.fileno(), False)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, DESCRIPTORS) if hard > 0 else DESCRIPTORS, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keeper = Keeper(_out_of_the_way(sys.argv[1]), _out_of_the_way(sys.argv[2]))
+    _limit_ourselves()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    keeper = Keeper(control, listening)
     try:
         keeper.run()
     except SystemExit:

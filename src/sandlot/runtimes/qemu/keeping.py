@@ -9,15 +9,15 @@ import select
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sandlot import process
 from sandlot.errors import StartFailed, StateUnwritable
-from sandlot.runtimes.qemu.keeper import MESSAGE, Plan
+from sandlot.runtimes.qemu.keeper import MESSAGE
 
-__all__ = ["Kept", "log_lines", "starting"]
+__all__ = ["Kept", "Plan", "log_lines", "starting"]
 
 _CODE = (
     "import os, sys; sys.path[:0] = os.environ.pop('SANDLOT_PATH').split(os.pathsep); "
@@ -25,6 +25,20 @@ _CODE = (
 )
 _LOG_BYTES = 16 * 1024
 GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a keeper is told to keep."""
+
+    life: str
+    """``clone`` or ``boot``."""
+    argv: tuple[str, ...]
+    """QEMU's command line, with the sockets that the keeper makes for it under their fixed numbers."""
+    state: str
+    """The file to load, or to save to."""
+    hostname: str = "sandlot"
+    workspace: str = ""
 
 
 class Kept:

@@ -40,6 +40,7 @@ KNOWN_GAPS = (
     "whoever takes over that process has what this user has, but for starting programs (seccomp)",
     "processor side channels between guests and the host: they share its caches",
     "shares of a processor cannot be limited, only whole ones",
+    "a crash of the host, not of a guest, can damage the disks of guests that ran in the half minute before",
 )
 _ENFORCEMENT = {
     "memory": Enforcement.POLLED, "cpus": Enforcement.KERNEL, "processes": Enforcement.KERNEL,
@@ -48,9 +49,12 @@ _ENFORCEMENT = {
 }  # fmt: skip
 
 
-def processors() -> int:
-    """How many a guest gets that is not limited: two do for one who builds while another answers."""
-    return min(2, len(os.sched_getaffinity(0)))
+def processors(accelerator: str) -> int:
+    """How many a guest gets that is not limited.
+
+    Emulated ones slow each other down: one of them starts programs twice as fast as two do.
+    """
+    return min(2, len(os.sched_getaffinity(0))) if accelerator == "kvm" else 1
 
 
 class Prober:
@@ -162,7 +166,7 @@ class Prober:
             fix = "add the user to the group kvm, and log in again" if there else ""
             return Finding(check, False, f"{why}; guests are emulated, several times slower", fix, required=False)
         deadline = KVM_S if kvm else TCG_S
-        argv = commandline.trial(Machine(emulator, accelerator, processors()), image, archive)
+        argv = commandline.trial(Machine(emulator, accelerator, processors(accelerator)), image, archive)
         why = ""
         try:
             done = process.run(argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, timeout=deadline)

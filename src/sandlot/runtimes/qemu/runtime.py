@@ -78,7 +78,7 @@ class QemuRuntime:
         accelerator = self._prober.accelerator
         places = Places.of(self._paths)
         machine = commandline.Machine(
-            commandline.find(), accelerator, _processors(request.limits), _memory(request.limits)
+            commandline.find(), accelerator, _processors(accelerator, request.limits), _memory(request.limits)
         )
         system = kernel.get(places)
         root = image.get(self._paths, request.environment, request.root, request.toolchains)
@@ -165,10 +165,11 @@ class QemuRuntime:
         return 0
 
 
-def _processors(limits: Limits) -> int:
+def _processors(accelerator: str, limits: Limits) -> int:
     from sandlot.runtimes.qemu.probe import processors
 
-    return processors() if limits.cpus is None else min(math.ceil(limits.cpus), len(os.sched_getaffinity(0)))
+    usual = processors(accelerator)
+    return usual if limits.cpus is None else min(math.ceil(limits.cpus), len(os.sched_getaffinity(0)))
 
 
 def _memory(limits: Limits) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sandlot.errors import StartFailed
 from sandlot.runtimes.base import DISK_BYTES
-from sandlot.runtimes.qemu import asking
+from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
 from sandlot.runtimes.qemu.image import RootImage
 from sandlot.runtimes.qemu.initramfs import Initramfs
-from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S, Plan
-from sandlot.runtimes.qemu.keeping import starting
+from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S
+from sandlot.runtimes.qemu.keeping import Plan, starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
@@ -159,25 +159,15 @@ def plan_of(
     recipe: Recipe, template: Path, data: Path, *, life: str, hostname: str = "sandlot", workspace: str = ""
 ) -> Plan:
     """What a keeper is told."""
-    machine = recipe.machine
-    return Plan(
-        life=life,
-        emulator=str(machine.emulator.path),
-        version=machine.emulator.version,
-        stamp=machine.emulator.stamp,
-        accelerator=machine.accelerator,
-        processors=machine.processors,
-        memory=machine.memory,
-        ram=str(template / "ram"),
-        state=str(template / "state"),
-        root=str(recipe.root.file),
-        data=str(data),
-        kernel=str(recipe.kernel.image),
-        initramfs=str(recipe.initramfs.file),
-        python=recipe.root.python,
-        hostname=hostname,
-        workspace=workspace,
-    )
+    files = {"ram": template / "ram", "root": recipe.root.file, "data": data}
+    if life == "clone":
+        argv = commandline.clone(recipe.machine, **files)
+    else:
+        argv = commandline.boot(
+            recipe.machine, **files,
+            kernel=recipe.kernel.image, initramfs=recipe.initramfs.file, python=recipe.root.python,
+        )  # fmt: skip
+    return Plan(life, tuple(argv), str(template / "state"), hostname, workspace)
 
 
 def _warm(socket: Path, layers: tuple[Path, ...]) -> None:
