@@ -14,13 +14,22 @@ from typing import Any
 
 import pytest
 
-from sandlot.errors import GitFailed, PathNotFound, Refused, UnsafePath, UsageError, WorkspaceNotFound
+from sandlot.errors import (
+    EnvironmentNotFound,
+    GitFailed,
+    PathNotFound,
+    Refused,
+    UnsafePath,
+    UsageError,
+    WorkspaceNotFound,
+)
 from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.prepare import Preparation, Surroundings
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
+from tests.images import Image, entry, layer, runnable
 
 POOLED, TEMP, STATIC = WorkspaceMode
 
@@ -372,3 +381,16 @@ shutil.rmtree(here)
 """
     done = ordinary_user(["-c", program])
     assert done.stdout.decode().splitlines() == ["['0', '2', '3'] []", "['3', '1'] []", "3", ""], done.stderr.decode()
+
+
+def test_an_environment_is_inside_and_part_of_what_a_base_is_known_by(sandlot: Sandlot, tmp_path: Path) -> None:
+    plan = WorkspacePlan(POOLED, template=str(template(tmp_path)), environment="tiny:1")
+    with pytest.raises(EnvironmentNotFound, match="tiny:1"):
+        prepared(sandlot, plan)
+    for number in (1, 2):
+        layers = [runnable(), layer(entry("opt/version", b"%d\n" % number))]
+        sandlot.environments.import_image(Image(layers).layout(tmp_path / f"image{number}"), name="tiny:1")
+        with Preparation(sandlot, plan, "run") as preparation, preparation.trial(CASE, nth()) as place:
+            assert not preparation.reused
+            assert place.workspace.exec("cat /opt/version; ls /usr").stdout.text == f"{number}\n"
+        assert prepared(sandlot, plan)[1], "the same name with the same content"

@@ -39,6 +39,17 @@ class Surroundings:
         }  # fmt: skip
 
 
+def environment_of(sandlot: Sandlot, plan: WorkspacePlan) -> str:
+    """Name and digest of what trials have inside: a name may mean something else tomorrow. "": the user's setting.
+
+    Raises EnvironmentNotFound.
+    """
+    if plan.environment in (None, "host"):
+        return plan.environment or ""
+    found = sandlot.environments.inspect(plan.environment)
+    return f"{found.name}@{found.environment.digest}"
+
+
 class BaseMaker:
     """Knows what shapes the tree of a plan now, and makes it."""
 
@@ -53,6 +64,7 @@ class BaseMaker:
         for each in plan.repos:
             contained(each)
         self._template = self._stamps()
+        self._environment = environment_of(sandlot, plan)
         self.repos = tuple(self._resolved(each) for each in plan.repos)
 
     def fingerprint(self) -> str:
@@ -60,6 +72,7 @@ class BaseMaker:
         before = self._hooks.get(HookName.BEFORE_ALL)
         facts = {
             "template": self._template,
+            "environment": self._environment,
             "repos": [each.facts() for each in self.repos],
             "surroundings": asdict(self._surroundings),
             "before_all": before and {
@@ -104,7 +117,7 @@ class BaseMaker:
             raise
 
     def _seed(self, labels: Mapping[str, str]) -> Workspace:
-        words = self._surroundings.words()
+        words = {**self._surroundings.words(), "environment": self._environment or None}
         if not self._stages:
             made = self._sandlot.create(self._plan.template, labels=labels, **words)
         else:

@@ -178,6 +178,8 @@ class WorkspacePlan:
     repos: tuple[Repo, ...] = ()
     hooks: Mapping[HookName, Hook] = field(default_factory=dict)
     hooks_enabled: bool = True
+    environment: str | None = None
+    """What is inside besides the files; None: the user's setting."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment of the target's commands, where the format of a task has one; a target's own ``env`` wins."""
     provenance: Mapping[str, str] = field(default_factory=dict)

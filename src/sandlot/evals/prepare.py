@@ -84,6 +84,7 @@ class Preparation:
         """For the run's manifest."""
         return {
             "mode": self.plan.mode.value, "path": self.plan.path, "template": self.plan.template,
+            "environment": self.plan.environment,
             "fingerprint": self.fingerprint, "reused": self.reused, "repos": [each.facts() for each in self.repos],
             "base": self._base and self._base.id,
         }  # fmt: skip
@@ -178,7 +179,12 @@ class Preparation:
                     raise Conflict(problem)
 
     def _seed_static(self, labels: Mapping[str, str]) -> Workspace:
-        return static.seed(self._sandlot, self.plan.path or "", labels, self._surroundings.words())
+        return static.seed(
+            self._sandlot,
+            self.plan.path or "",
+            labels,
+            {**self._surroundings.words(), "environment": self.plan.environment},
+        )
 
     # -- trials -----------------------------------------------------------------------------------------------------
 

@@ -87,8 +87,13 @@ def resolve(layers: Sequence[Layer], options: WorkspaceOptions, place: Place, pr
         if layer.model.repos is not None:
             repos = repos_of(layer.model.repos, layer.document, (*layer.keys, "repos"), problems)
             provenance["repos"] = str(layer.place("repos"))
+    environment = None
+    for layer in layers:
+        if layer.model.environment is not None:
+            environment = layer.model.environment
+            provenance["environment"] = str(layer.place("environment"))
     hooks, enabled = _hooks(layers, provenance, problems)
-    return WorkspacePlan(mode, path, template, repos, hooks, enabled, provenance=provenance)
+    return WorkspacePlan(mode, path, template, repos, hooks, enabled, environment, provenance=provenance)
 
 
 def _mode_and_path(

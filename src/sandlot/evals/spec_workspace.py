@@ -117,6 +117,9 @@ class WorkspaceModel(Strict):
     )
     path: str | None = Field(None, description="The folder of mode static.")
     template: Filled | None = Field(None, description="A folder whose content the workspace starts with.")
+    environment: Filled | None = Field(
+        None, description="What is inside besides the files: host, or a name of sandlot env list. [the user's setting]"
+    )
     repos: list[RepoModel] | None = None
     hooks: HooksModel | None = None
     isolation: Literal["per_test"] | None = Field(None, description="Every test has a workspace of its own, always.")
