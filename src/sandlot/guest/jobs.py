@@ -9,6 +9,7 @@ import os
 
 JOBS = {
     b"storage": "sandlot.guest.storage:serve",
+    b"trust": "sandlot.guest.trust:serve",
 }
 """name -> module:function"""
 

@@ -118,6 +118,10 @@ class QemuRuntime:
 
         with GuestStorage(asking.job(request.socket, b"storage")) as storage:
             storage.install(request)
+        if request.trust is not None:
+            from sandlot.runtimes.qemu import certificates
+
+            certificates.send(request.socket, request.trust)
         asking.start(request.socket, _start_values(request))
         with Channel(request.socket) as channel:
             channel.send(messages.PING)
