@@ -9,6 +9,7 @@ last time somebody asked through ``present`` (present.py): ``stack`` and ``save`
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ WARM_BYTES = 16 << 20
 """A base's layer with as many files, or bytes, is kept in a template of guests: sending it takes a second or more where
 the guest's processor is emulated, and making a template takes several."""
 NAME_BYTES = 512
-FILE_BYTES = 3 << 10
-"""What each file takes beside its content: its inode, its name, and half a page that is not full."""
+FILE_BYTES = 4 << 10
+"""What each file takes beside its content: its inode, its name, and what its last page has no content for."""
 MOST_WARM_BYTES = 768 << 20
 """More is none for the memory of a guest."""
 
@@ -85,9 +86,12 @@ class Storage:
         room = MOST_WARM_BYTES
         for layer in self.layers:
             facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
-            if facts is None or (facts.files < WARM_FILES and facts.bytes < WARM_BYTES):
+            if facts is None:
                 continue
-            room -= facts.bytes + facts.files * FILE_BYTES
+            names = _names(self.paths.layer(layer))  # facts do not count what is in a .git
+            if names < WARM_FILES and facts.bytes < WARM_BYTES:
+                continue
+            room -= facts.bytes + names * FILE_BYTES
             if room < 0:
                 break
             found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
@@ -162,6 +166,20 @@ class Storage:
                 yield folder
         except OSError as error:
             raise StateUnwritable(f"cannot save the workspace's state: {error.strerror}: {error.filename}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _names(folder: Path) -> int:
+    """How many names a layer of a base has, which never changes; counted up to what no guest's memory can hold."""
+    found = 0
+    pending = [os.fspath(folder)]
+    while pending and found * FILE_BYTES <= MOST_WARM_BYTES:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                found += 1
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+    return found
 
 
 def _size(folder: Path) -> int:
