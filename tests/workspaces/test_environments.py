@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from sandlot.errors import BuildFailed, EnvironmentNotFound, StartFailed, UsageE
 from sandlot.runtimes.base import AreaMount, StorageKind
 from sandlot.runtimes.bubblewrap.plan import MOUNT_POINTS, Plan
 from sandlot.sdk import Sandlot, Workspace
-from tests.conftest import Cli
+from tests.conftest import Cli, CompletedProcess
 from tests.images import Image, entry, layer, runnable
 from tests.workspaces.conftest import use_storage
 
@@ -120,6 +123,35 @@ def test_the_default_is_a_setting(sandlot: Sandlot, tiny: str, cli: Cli, monkeyp
     with Sandlot(sandlot.paths.state) as other:
         assert other.run("greet").stdout.text == "hello from /opt/tools/greet\n"
         assert other.run("ls /usr/bin > /dev/null").command.outcome.exit_code != 0  # type: ignore[union-attr]  # ended
+
+
+AS_USER = """
+import sys
+from sandlot.sdk import Sandlot
+with Sandlot() as sandlot:
+    sandlot.environments.import_image(sys.argv[1], name="tiny:1")
+    sandlot.environments.build("mine", parent="tiny:1", setup=["id > /opt/who; chown 33:33 /opt/who"])
+    print(sandlot.run("greet; cat /opt/who; echo > /opt/x", environment="mine"))
+    print([step.name for step in sandlot.prepare("mine").steps])
+"""
+
+
+def test_an_ordinary_user_can_do_all_of_it(
+    saved: Path, ordinary_user: Callable[[Sequence[str]], CompletedProcess]
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="sl-image-"))
+    try:
+        shutil.copytree(saved, folder / "image")
+        for path in (folder, folder / "image"):
+            path.chmod(0o755)
+        done = ordinary_user(["-c", AS_USER, str(folder / "image")])
+        out = done.stdout.decode()
+        assert done.returncode == 0, done.stderr.decode()
+        assert "hello from /opt/tools/greet\\nuid=0(root)" in out
+        assert "Read-only file system" in out
+        assert "'delete']" in out
+    finally:
+        shutil.rmtree(folder)
 
 
 # -- setups ------------------------------------------------------------------------------------------------------

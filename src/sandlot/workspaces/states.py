@@ -170,6 +170,7 @@ def fork(
                     instance=None,
                     retired=None,
                     owner=None,
+                    building=False,
                     snapshots=(Snapshot(PARENT, source.baseline, created),),
                     network=source.network.for_fork(),
                 )
