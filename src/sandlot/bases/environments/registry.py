@@ -236,9 +236,11 @@ def _credentials(host: str) -> str:
     for place in places:
         try:
             auths = json.loads(place.read_bytes())["auths"]
-            text = str(auths[host]["auth"])
+            text = next(
+                str(auths[name]["auth"]) for name in (host, f"https://{host}", f"https://{host}/v1/") if name in auths
+            )
             base64.b64decode(text, validate=True)
-        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+        except (OSError, ValueError, KeyError, TypeError, StopIteration, binascii.Error):
             continue
         return text
     return ""
