@@ -54,10 +54,11 @@ class Context:
     @cached_property
     def _runtimes(self) -> dict[str, Runtime]:
         from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
+        from sandlot.runtimes.qemu.runtime import QemuRuntime
 
         self.paths.ensure()
-        bubblewrap = BubblewrapRuntime(self.paths)
-        return {bubblewrap.name: bubblewrap}
+        found: tuple[Runtime, ...] = (BubblewrapRuntime(self.paths), QemuRuntime(self.paths))
+        return {each.name: each for each in found}
 
     @property
     def runtime_names(self) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ AGENT_FILES = 4096
 """Open files of the agent, which has more of them than a command that is limited to few."""
 AGENT_PROCESSES = 64
 """What the agent itself may need beside what its commands may have."""
+KERNELS = 320 << 20
+"""Bytes of a guest's memory that its commands never get, or its kernel would end processes of its own choice."""
 ROOM = 512 << 20
 """Bytes that a guest's kernel and its caches need beside a workspace's memory limit."""
 
@@ -177,13 +179,21 @@ def _processors(accelerator: str, limits: Limits) -> int:
 
 
 def _memory(limits: Limits) -> int:
-    """Bytes that the guest sees: one of a few sizes, for each has templates of its own."""
+    """Bytes that the guest sees: one of a few sizes, for each has templates of its own.
+
+    Never more than a quarter of the machine's, or than what is usual if that is more: a limit of "75 %" is one of what
+    a workspace may take, and no wish for a guest of that size.
+    """
     from sandlot.runtimes.qemu.commandline import MEMORY
 
     size = MEMORY
-    while limits.memory is not None and size < limits.memory + ROOM:
+    while (limits.memory is None or size < limits.memory + ROOM) and size * 2 <= _quarter():
         size *= 2
     return size
+
+
+def _quarter() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
 
 
 def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
@@ -204,9 +214,13 @@ def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
 def _told(limits: Limits) -> str:
     """The limits that the agent's watcher holds, as watch.py reads them; its disk and its kernel hold the others."""
     refused = 1 if limits.processes is not None else None
+    room = _memory(limits) - KERNELS
     values = {
-        "memory": limits.memory, "processes": limits.processes, "refused": refused, "files": limits.open_files,
-    }  # fmt: skip
+        "memory": room if limits.memory is None else min(limits.memory, room),
+        "processes": limits.processes,
+        "refused": refused,
+        "files": limits.open_files,
+    }
     return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
