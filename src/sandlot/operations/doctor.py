@@ -17,10 +17,11 @@ from sandlot.errors import SandlotError
 from sandlot.model.base import OriginKind
 from sandlot.model.limits import LimitHit
 from sandlot.model.workspace import WorkspaceRecord
+from sandlot.operations.guest_findings import guest_findings
 from sandlot.operations.limited import limit_findings
 from sandlot.operations.networking import network_finding
 from sandlot.operations.operation import Caller, Effect, Operation, argument
-from sandlot.runtimes.base import Finding
+from sandlot.runtimes.base import Finding, ProbeReport
 from sandlot.workspaces import changes, commands, creation, lifecycle, reaper, states
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.limits import limits_of
@@ -68,14 +69,14 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     try:
         report = context.runtime("bubblewrap").probe(fresh=True)
         findings += [*report.findings, *limit_findings(report.enforcement), network_finding()]
-        runtimes.append(
-            RuntimeInfo(
-                "bubblewrap", report.available, report.isolation, report.storage, report.version, report.known_gaps
-            )
-        )
+        runtimes.append(_info("bubblewrap", report))
     except SandlotError as error:
         findings.append(Finding("bubblewrap.prerequisites", False, error.message, error.hint))
     findings += _environments(context)
+    guests, about_guests = guest_findings(context, deep=request.deep)
+    findings += about_guests
+    if guests is not None:
+        runtimes.append(_info("qemu", guests))
     left = 0
     try:
         left = reaper.leftovers(context).total
@@ -95,6 +96,10 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     }
     ok = all(finding.ok for finding in findings if finding.required)
     return Result(ok, versions, tuple(runtimes), tuple(findings), str(context.paths.state), left)
+
+
+def _info(name: str, report: ProbeReport) -> RuntimeInfo:
+    return RuntimeInfo(name, report.available, report.isolation, report.storage, report.version, report.known_gaps)
 
 
 def _state(context: Context) -> list[Finding]:

@@ -102,7 +102,7 @@ class Sandlot:
         allow_private: Sequence[str] = (),
         publish: Sequence[int | str] = (),
         environment: str | None = None,
-        runtime: str = "bubblewrap",
+        runtime: RuntimeChoice | str | None = None,
         min_isolation: IsolationLevel | str = IsolationLevel.NONE,
         secrets: Mapping[str, Secret] | None = None,
         progress: Progress | None = None,
@@ -115,6 +115,8 @@ class Sandlot:
         HOST:PORT whose address is private. ``publish`` makes ports inside (``8000``, ``"8080:8000"``) reachable at
         127.0.0.1.
         ``environment``: what is inside besides the project, a name of ``environments.list``; None: the user's setting.
+        ``runtime``: ``bubblewrap``, ``qemu``, or ``auto`` for the cheapest that reaches ``min_isolation``; None: the
+        user's setting. Nothing is ever isolated less than was asked for: that is an error.
         ``secrets``: what it can use at certain hosts but not read, by the name of its environment variable.
         ``limits``: ``memory="2G", cpus=1.5, processes=512, open_files=4096, disk="10G", inodes=100_000, tmp="1G",
         max_duration=3600``; numbers are bytes, counts or seconds, None is no limit.
@@ -138,7 +140,7 @@ class Sandlot:
             **limit_fields(limits),
             **network_fields(network, allow, allow_preset, allow_private, publish),
             environment=environment,
-            runtime=runtime,
+            runtime=None if runtime is None else word(RuntimeChoice, runtime),
             min_isolation=word(IsolationLevel, min_isolation),
         )
         return Workspace(self, result.workspace, base=result.base, owned=True)
@@ -167,6 +169,8 @@ class Sandlot:
         timeout: Duration = "default",
         toolchains: Sequence[str | os.PathLike[str]] = (),
         environment: str | None = None,
+        runtime: RuntimeChoice | str | None = None,
+        min_isolation: IsolationLevel | str = IsolationLevel.NONE,
         secrets: Mapping[str, Secret] | None = None,
         reveal: Sequence[str] = (),
         network: NetworkMode | str | None = None,
@@ -181,7 +185,7 @@ class Sandlot:
     ) -> RunResult:
         """Run one command in a workspace that is deleted afterwards. A string goes to ``/bin/sh -c``.
 
-        ``environment``, ``limits``: as of ``create``.
+        ``environment``, ``runtime``, ``min_isolation``, ``limits``: as of ``create``.
         """
         result: RunResult = self.call(
             "workspace_run",
@@ -193,6 +197,8 @@ class Sandlot:
             timeout=duration(timeout),
             toolchains=tuple(os.fspath(path) for path in toolchains),
             environment=environment,
+            runtime=None if runtime is None else word(RuntimeChoice, runtime),
+            min_isolation=word(IsolationLevel, min_isolation),
             secrets=tuple((secrets or {}).items()),
             reveal=tuple(reveal),
             **limit_fields(limits),

@@ -5,6 +5,7 @@ The heavy rooms are imported where they are first used: a command that runs in a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from sandlot.runtimes.base import Runtime
 
 __all__ = ["Context"]
+
+
+def _bubblewrap(paths: Paths) -> Runtime:
+    from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
+
+    return BubblewrapRuntime(paths)
+
+
+def _qemu(paths: Paths) -> Runtime:
+    from sandlot.runtimes.qemu.runtime import QemuRuntime
+
+    return QemuRuntime(paths)
+
+
+RUNTIMES: dict[str, Callable[[Paths], Runtime]] = {"bubblewrap": _bubblewrap, "qemu": _qemu}
+"""How each runtime is made, the cheapest first."""
 
 
 @dataclass
@@ -53,25 +70,23 @@ class Context:
 
     @cached_property
     def _runtimes(self) -> dict[str, Runtime]:
-        from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
-        from sandlot.runtimes.qemu.runtime import QemuRuntime
-
-        self.paths.ensure()
-        found: tuple[Runtime, ...] = (BubblewrapRuntime(self.paths), QemuRuntime(self.paths))
-        return {each.name: each for each in found}
+        """Those that were asked for so far: most commands need one."""
+        return {}
 
     @property
     def runtime_names(self) -> tuple[str, ...]:
         """Every runtime there is, the cheapest first."""
-        return tuple(self._runtimes)
+        return tuple(RUNTIMES)
 
     def runtime(self, name: str) -> Runtime:
         """The runtime of that name. Raises UsageError."""
-        try:
-            return self._runtimes[name]
-        except KeyError:
-            known = ", ".join(self._runtimes)
-            raise UsageError(f"unknown runtime {name!r}", hint=f"choose one of: {known}") from None
+        found = self._runtimes.get(name)
+        if found is None:
+            if name not in RUNTIMES:
+                raise UsageError(f"unknown runtime {name!r}", hint=f"choose one of: {', '.join(RUNTIMES)}")
+            self.paths.ensure()
+            found = self._runtimes[name] = RUNTIMES[name](self.paths)
+        return found
 
     def close(self) -> None:
         """Close what was opened."""

@@ -84,6 +84,19 @@ class Prober:
             self._report = (None if fresh else self._load()) or self._probe_and_save()
         return self._report
 
+    def known(self) -> ProbeReport:
+        """What is known without starting a guest: the last answer, or what can be seen of what a guest needs."""
+        found = self._report or self._load()
+        if found is not None:
+            return found
+        try:
+            emulator = commandline.find()
+            findings = [Finding("qemu.program", True, f"QEMU {emulator.version} at {emulator.path}"), *_tools()]
+        except IsolationUnavailable as error:
+            return self._told("", "", (Finding("qemu.program", False, error.message, error.hint),))
+        untried = Finding("qemu.guest", False, "no guest has been tried here yet", "sandlot prepare --runtime qemu")
+        return self._told("", emulator.version, (*findings, untried))
+
     def _key(self) -> str:
         emulator = commandline.find()
         return "|".join((
@@ -116,19 +129,22 @@ class Prober:
     def _probe_and_save(self) -> ProbeReport:
         report = self._probe()
         if report.available:  # a failure is never kept: the user may just have fixed it
-            saved = {
-                "key": self._key(),
-                "accelerator": self._accelerator,
-                "version": report.version,
-                "findings": [asdict(finding) for finding in report.findings],
-            }
-            draft = self._places.probe.with_name(f".probe.{os.urandom(4).hex()}")
-            try:
-                draft.write_text(json.dumps(saved))
-                os.replace(draft, self._places.probe)
-            except OSError as error:
-                raise StateUnwritable(f"cannot write {self._places.probe}: {error.strerror}") from error
+            self._save(report)
         return report
+
+    def _save(self, report: ProbeReport) -> None:
+        saved = {
+            "key": self._key(),
+            "accelerator": self._accelerator,
+            "version": report.version,
+            "findings": [asdict(finding) for finding in report.findings],
+        }
+        draft = self._places.probe.with_name(f".probe.{os.urandom(4).hex()}")
+        try:
+            draft.write_text(json.dumps(saved))
+            os.replace(draft, self._places.probe)
+        except OSError as error:
+            raise StateUnwritable(f"cannot write {self._places.probe}: {error.strerror}") from error
 
     def _probe(self) -> ProbeReport:
         findings: list[Finding] = []
