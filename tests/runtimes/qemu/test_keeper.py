@@ -1,0 +1,118 @@
+"""A guest, its keeper and its launcher: whoever of them dies, nothing is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sandlot import process
+from sandlot.errors import AgentUnresponsive, StartFailed
+from sandlot.model.limits import Limits
+from sandlot.model.workspace import Instance
+from sandlot.runtimes.base import AREA_TARGETS, AreaMount, LaunchRequest
+from sandlot.runtimes.channel import Channel
+from sandlot.runtimes.conformance_guest import Guest, eventually
+from sandlot.runtimes.disks import blanks_of, make_disk
+from sandlot.runtimes.qemu.runtime import QemuRuntime
+from tests.runtimes.qemu.guests import NEEDS_QEMU, paths_in
+
+pytestmark = [NEEDS_QEMU, pytest.mark.slow, pytest.mark.xdist_group("guests")]
+
+
+def request_in(runtime: QemuRuntime, folder: Path) -> LaunchRequest:
+    """Two empty areas and a disk."""
+    areas = []
+    for name, target in AREA_TARGETS.items():
+        for part in ("upper", "work", "lower"):
+            (folder / name / part).mkdir(parents=True)
+        areas.append(AreaMount(target, folder / name / "upper", folder / name / "work", (folder / name / "lower",)))
+    make_disk(blanks_of(runtime._paths), folder / "data.img", Limits(disk=256 << 20))
+    return LaunchRequest("one", tuple(areas), folder / "sock", folder / "log", disk=folder / "data.img")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> QemuRuntime:
+    return QemuRuntime(paths_in(tmp_path / "state"))
+
+
+def both_gone(instance: Instance) -> bool:
+    parts = ((instance.agent_pid, instance.agent_start), (instance.monitor_pid, instance.monitor_start))
+    return not any(process.ProcessIdentity(*part, instance.boot).alive() for part in parts)
+
+
+@pytest.mark.parametrize("who", ["agent_pid", "monitor_pid"])
+def test_qemu_and_its_keeper_end_together(runtime: QemuRuntime, tmp_path: Path, who: str) -> None:
+    request = request_in(runtime, tmp_path)
+    instance = runtime.launch(request)
+    runtime.release(instance, request.socket)
+    os.kill(getattr(instance, who), signal.SIGKILL)
+    eventually(lambda: both_gone(instance), "QEMU and its keeper are gone")
+    assert not runtime.alive(instance)
+    with pytest.raises(AgentUnresponsive), Channel(request.socket):
+        pass
+
+
+def test_a_guest_whose_agent_ended_is_gone(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = dataclasses.replace(request_in(runtime, tmp_path), idle_timeout_s=1)
+    instance = runtime.launch(request)
+    runtime.release(instance, request.socket)
+    eventually(lambda: both_gone(instance), "the guest ends with its agent")
+
+
+def test_what_a_killed_guest_has_written_is_there_again(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = request_in(runtime, tmp_path)
+    for expected in (b"", b"kept\n"):
+        instance = runtime.launch(request)
+        runtime.release(instance, request.socket)
+        guest = Guest(runtime, instance, request)
+        assert guest.output("cat file 2>/dev/null; echo kept > file; sync").stdout == expected
+        runtime.kill(instance)
+
+
+def test_clones_of_one_template_have_nothing_random_in_common(runtime: QemuRuntime, tmp_path: Path) -> None:
+    seen: set[bytes] = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        request = dataclasses.replace(request_in(runtime, tmp_path / name), hostname=name)
+        instance = runtime.launch(request)
+        try:
+            guest = Guest(runtime, instance, request)
+            told = guest.output("head -c 32 /dev/urandom | od -An -tx1; hostname; cat /proc/sys/kernel/random/uuid")
+            lines = told.stdout.split(b"\n")
+            assert name.encode() in lines
+            seen.update(line for line in lines if line and line != name.encode())
+        finally:
+            runtime.kill(instance)
+    assert len(seen) == 6
+
+
+def test_inside_there_is_no_device_no_network_and_no_privilege(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = request_in(runtime, tmp_path)
+    instance = runtime.launch(request)
+    try:
+        guest = Guest(runtime, instance, request)
+        script = (
+            "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status | tr '\\n' ' '; echo;"
+            "cat /dev/vda /dev/vdb 2>/dev/null | head -c 1 | wc -c; ls /dev | grep -c -E 'port|mem|kmsg|ttyS';"
+            "ls /sys | wc -l; cut -d: -f1 /proc/net/dev | grep -c -v -E 'lo|\\|';"
+            "unshare -U true 2>/dev/null && echo namespaces; ls /run/sandlot/bridge /run/sandlot/disk 2>/dev/null"
+        )
+        lines = guest.output(script).stdout.decode().splitlines()
+        assert lines[0] == "1000"
+        assert lines[1].split() == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
+        assert lines[2:] == ["0", "0", "0", "0"]
+    finally:
+        runtime.kill(instance)
+
+
+def test_a_guest_that_cannot_be_started_says_why_and_leaves_nothing(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = request_in(runtime, tmp_path)
+    broken = dataclasses.replace(request, disk=tmp_path / "no-such-disk")
+    with pytest.raises(StartFailed, match="QEMU") as caught:
+        runtime.launch(broken)
+    assert any("no-such-disk" in line for line in caught.value.details)
+    assert not request.socket.exists()
