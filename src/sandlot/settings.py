@@ -145,13 +145,13 @@ class Settings:
     """The least isolation level of every new workspace; a demand of the caller's can only be higher."""
     environment: str = _setting("host", str)  # type: ignore[assignment]  # see above
     """What is inside a workspace besides its project: host, or a name of ``sandlot env list``."""
-    environment_repro_fix: str = _setting("", str)  # type: ignore[assignment]  # see above
-    """The same for workspaces made by an MCP server in mode repro-fix; empty: as ``environment``."""
-    environment_inspect: str = _setting("", str)  # type: ignore[assignment]  # see above
+    environment_repro_fix: str = _setting("default", str)  # type: ignore[assignment]  # see above
+    """The same for workspaces made by an MCP server in mode repro-fix; ``default``: as ``environment``."""
+    environment_inspect: str = _setting("default", str)  # type: ignore[assignment]  # see above
     """The same in mode inspect."""
-    environment_cold_start: str = _setting("", str)  # type: ignore[assignment]  # see above
+    environment_cold_start: str = _setting("default", str)  # type: ignore[assignment]  # see above
     """The same in mode cold-start."""
-    environment_review_eval: str = _setting("", str)  # type: ignore[assignment]  # see above
+    environment_review_eval: str = _setting("default", str)  # type: ignore[assignment]  # see above
     """The same in mode review-eval."""
     sources: dict[str, Where] = field(default_factory=dict, compare=False)
     """Where each value above came from."""

@@ -321,7 +321,8 @@ def create_server(
     paths = Paths.default() if state_dir is None else Paths.at(Path(state_dir))
     shown = surface(mode, profile=profile, read_only=read_only)
     if environment is None:
-        environment = getattr(Settings.load(), "environment_" + shown.name.replace("-", "_"), "")
+        environment = getattr(Settings.load(), "environment_" + shown.name.replace("-", "_"), "default")
+        environment = "" if environment == "default" else environment
     return SandlotServer(
         shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots, environment=environment
     )

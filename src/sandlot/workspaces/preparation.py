@@ -42,7 +42,7 @@ def findings(context: Context) -> list[Finding]:
     store = store_of(context)
     settings = context.settings
     wanted = [getattr(settings, each.name) for each in fields(settings) if each.name.startswith("environment")]
-    names = dict.fromkeys([*(name for name in wanted if name and name != HOST), *store.names()])
+    names = dict.fromkeys([*(name for name in wanted if name not in (HOST, "default")), *store.names()])
     found = []
     for name in names:
         try:
