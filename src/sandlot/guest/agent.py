@@ -485,3 +485,5 @@ def main() -> None:
     gc.freeze()
     _recover()
     Agent(listener, float(sys.argv[2]), leash, limits).run()
+    if watch.Limits(limits).get("sync"):
+        os.sync()  # when our connections close, the host may end the machine whose memory holds what was written

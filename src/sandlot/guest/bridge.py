@@ -184,6 +184,8 @@ class GuestBridge(Mux):
         self.attend(self.agent.pidfd, None)
         self.unconnected.clear()
         self.sweep()
+        if self._is_device:
+            os.sync()  # the agent does it, too, unless it has failed: what is not on the disk now is lost
         self.readers.call(wire.MAX_STREAMS)
         self.send(wire.told(wire.ENDED, wire.CONTROL, []))
         while self.out and time.monotonic() < end:

@@ -126,10 +126,16 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, values: "dict[byt
         _go_on_as_agent(listener, leash, values)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     python = os.fsdecode(values.get(wire.PYTHON, b"")) or sys.executable
-    idle, limits = values.get(wire.IDLE, b"0").decode(), values.get(wire.LIMITS, b"").decode()
+    idle, limits = _told(values)
     arguments = ["-I", "-S", "-E", "-B", "-c", _CODE % root, "%d" % listener, idle, "%d" % leash, limits]
     os.chdir("/")
     os.execve(python, [python, *arguments], {})  # noqa: S606  a list of arguments
+
+
+def _told(values: "dict[bytes, bytes]") -> "tuple[str, str]":
+    """(idle time, limits) as the agent reads them."""
+    limits = values.get(wire.LIMITS, b"").decode()
+    return values.get(wire.IDLE, b"0").decode(), limits + (",sync=1" if limits else "sync=1")
 
 
 def _go_on_as_agent(listener: int, leash: int, values: "dict[bytes, bytes]") -> None:
@@ -147,7 +153,7 @@ def _go_on_as_agent(listener: int, leash: int, values: "dict[bytes, bytes]") -> 
     os.closerange(kept[1] + 1, os.sysconf("SC_OPEN_MAX"))
     os.environ.clear()
     os.chdir("/")
-    idle, limits = values.get(wire.IDLE, b"0").decode(), values.get(wire.LIMITS, b"").decode()
+    idle, limits = _told(values)
     sys.argv = ["agent", "%d" % listener, idle, "%d" % leash, limits]
     status = 1
     try:

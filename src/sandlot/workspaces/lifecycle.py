@@ -26,7 +26,7 @@ from sandlot.model.limits import Limits
 from sandlot.model.network import Network
 from sandlot.model.workspace import Instance, Lifetime, WorkspaceRecord, WorkspaceState
 from sandlot.paths import WorkspacePaths
-from sandlot.runtimes.base import LaunchRequest
+from sandlot.runtimes.base import LaunchRequest, StorageKind
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces import locks
@@ -62,6 +62,8 @@ __all__ = [
 ]
 
 STOP_GRACE_S = 2.0
+SYNC_S = 30.0
+"""How long a guest may then take to write to its disk what its memory holds of it."""
 MEET_S = 2.0
 """How long a recorded agent that nobody can connect to may take to be seen as gone."""
 
@@ -257,7 +259,7 @@ def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
             Channel(socket_of(context, record)) as channel,
         ):
             channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
-            channel.receive(STOP_GRACE_S + 1)
+            channel.receive(STOP_GRACE_S + (SYNC_S if record.storage == StorageKind.GUEST else 1))
     kill(context, record, record.instance)
 
 
