@@ -120,11 +120,14 @@ class Image:
             tar.add(self.layout(scratch), arcname=".")
         return path
 
-    def docker_archive(self, path: Path, tag: str = "made:1") -> Path:
-        """Write what ``docker save`` wrote before it knew OCI: plain layers, and no digests of them."""
+    def docker_archive(self, path: Path, tag: str = "made:1", form: str = "/layer.tar") -> Path:
+        """Write what ``docker save`` wrote before it knew OCI: plain layers, and no digests of them.
+
+        ``form`` ends the names of layers: ``.tar`` is skopeo's.
+        """
         config = self.blobs[self.manifest["config"]["digest"]]
         name = hashlib.sha256(config).hexdigest()
-        names = [f"{hashlib.sha256(each).hexdigest()}/layer.tar" for each in self.layers]
+        names = [f"{hashlib.sha256(each).hexdigest()}{form}" for each in self.layers]
         listing = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": names}]
         members = [(f"{name}.json", config), *zip(names, self.layers, strict=True)]
         path.write_bytes(layer(*(entry(*each) for each in [*members, ("manifest.json", json.dumps(listing).encode())])))

@@ -66,7 +66,11 @@ def test_every_form_of_an_image_gives_the_same_environment(store: EnvironmentSto
         taken(store, simple("none").layout(tmp_path / "plain")).digest,
         taken(store, simple().oci_archive(tmp_path / "oci.tar", tmp_path / "scratch")).digest,
         taken(store, simple().docker_archive(tmp_path / "docker.tar")).digest,
+        taken(store, simple().docker_archive(tmp_path / "skopeo.tar", "a/made:1", ".tar")).digest,
+        taken(store, f"{tmp_path / 'skopeo.tar'}@made:1").digest,
     }
+    with pytest.raises(ImageRefused, match="no image tagged other"):
+        taken(store, f"{tmp_path / 'skopeo.tar'}@other")
     assert len(found) == 1
     assert len(store.list()) == 1
 

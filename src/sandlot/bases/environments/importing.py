@@ -14,7 +14,7 @@ from sandlot.model.environment import Environment
 
 __all__ = ["import_environment"]
 
-_LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
+_LOCAL = ("oci:", "oci-archive:", "docker-archive:")
 
 
 def import_environment(

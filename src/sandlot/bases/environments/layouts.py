@@ -24,7 +24,7 @@ __all__ = ["LayoutFolder", "open_archive"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _WANTED = re.compile(
-    rb"(index|manifest)\.json|oci-layout|blobs/sha(256|512)/[0-9a-f]+|[0-9a-f]{64}(\.json|/layer\.tar)?"
+    rb"(index|manifest)\.json|oci-layout|blobs/sha(256|512)/[0-9a-f]+|[0-9a-f]{64}(\.json|\.tar|/layer\.tar)?"
 )
 MAX_FILES = 4 * MAX_LAYERS
 
@@ -127,7 +127,8 @@ class LayoutFolder:
             images = json.loads(text)
             chosen = [each for each in images if self._tag is None or _tagged(each.get("RepoTags"), self._tag)]
             if len(chosen) != 1:
-                raise ImageRefused(f"it holds {len(images)} images", hint="save one alone, or name one: FILE@TAG")
+                what = f"no image tagged {self._tag}" if self._tag and not chosen else f"{len(images)} images"
+                raise ImageRefused(f"it holds {what}", hint="save one alone, or name one: FILE@TAG")
             config, layers = str(chosen[0]["Config"]), [str(each) for each in chosen[0]["Layers"]]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ImageRefused("its manifest.json is none of docker save") from error
@@ -176,7 +177,9 @@ def _tags(entries: list[Any]) -> str:
 
 
 def _tagged(names: object, tag: str) -> bool:
-    return isinstance(names, list) and any(str(name) == tag or str(name).endswith(f":{tag}") for name in names)
+    return isinstance(names, list) and any(
+        str(name) == tag or str(name).endswith((f":{tag}", f"/{tag}")) for name in names
+    )
 
 
 def open_archive(file: Path, shop: Path, name: str, tag: str | None, progress: Progress) -> LayoutFolder:
