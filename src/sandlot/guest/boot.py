@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 LIB = "/run/sandlot/lib"
+OWN_PYTHON = "/.sandlot-python"
+"""Where the root of an environment has the interpreter that runs this; the host's needs none."""
 DATA_DISK = "/dev/vdb"
 PORT_NAME = "sandlot"
 TMP_BYTES = 1 << 30
@@ -45,6 +47,7 @@ _KERNEL = {
 }
 """Settings of the guest's kernel: what no command needs, and what its kernel is attacked through most."""
 NOSUID, NODEV, NOEXEC, REMOUNT = 2, 4, 8, 32
+DETACH = 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _UP = 0x8913, 0x8914, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,9 +60,9 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
         raise OSError(number, os.strerror(number), target)
 
 
-def unmount(target: str) -> None:
-    """umount(2). Raises OSError."""
-    if _libc.umount2(target.encode(), 0) != 0:
+def unmount(target: str, flags: int = 0) -> None:
+    """umount2(2). Raises OSError."""
+    if _libc.umount2(target.encode(), flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), target)
 
@@ -73,6 +76,7 @@ def limit_tmp(size: int) -> None:
 def _devices() -> None:
     """A /dev with what commands need, and no node of the guest's hardware that they could open."""
     numbers = {name: os.stat("/dev/" + name).st_rdev for name in (*_FOR_ALL, *_FOR_ROOT)}
+    unmount("/dev", DETACH)
     mount("tmpfs", "/dev", "tmpfs", NOSUID | NOEXEC, "mode=755,size=64k")
     os.umask(0)
     for name, number in numbers.items():
@@ -95,7 +99,10 @@ def prepare() -> None:
     _devices()
     # Ours above the environment's; root alone can write there, for the name of a clone.
     os.makedirs("/run/sandlot/etc/work")
-    shutil.copytree(LIB + "/etc", "/run/sandlot/etc/upper")
+    if os.path.isdir(OWN_PYTHON):
+        os.makedirs("/run/sandlot/etc/upper/sandlot")  # an environment has accounts of its own
+    else:
+        shutil.copytree(LIB + "/etc", "/run/sandlot/etc/upper")
     layers = "lowerdir=/etc,upperdir=/run/sandlot/etc/upper,workdir=/run/sandlot/etc/work"
     mount("overlay", "/etc", "overlay", NOSUID | NODEV, layers)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:

@@ -40,7 +40,7 @@ from sandlot.wire import messages
 __all__ = ["Bridge", "Outcome"]
 
 MOST_CLIENTS = 1024
-"""Connections on the workspace's socket; more wait in the kernel's queue."""
+"""Connections on the workspace's socket and what is passed with them; more wait in the kernel's queue."""
 MOST_INSIDE = 320
 """Streams that a guest may have opened: connections to ports on which the host listens."""
 RATE, BURST = 200, 1000
@@ -76,6 +76,7 @@ class Bridge(Mux):
         self._said_hello = False
         self._answers: dict[int, list[bytes]] = {}
         self._starting: list[Asking] = []
+        self._enough = MOST_CLIENTS
         self._allowed = float(BURST)
         self._allowed_at = time.monotonic()
 
@@ -117,7 +118,7 @@ class Bridge(Mux):
                 self.turn(left * 1000)
             except PortClosed as error:
                 raise StartFailed("the guest ended while it started") from error
-            except wire.BridgeError as error:
+            except (wire.BridgeError, ValueError) as error:
                 raise StartFailed(f"the guest does not keep to the protocol: {error}") from error
 
     def control(self, kind: int, fields: list[bytes]) -> None:
@@ -180,18 +181,27 @@ class Bridge(Mux):
 
     def _accept(self, _events: int) -> None:
         assert self._listening is not None  # noqa: S101  for the type checker
-        if len(self.newcomers) + len(self.streams) >= MOST_CLIENTS:
+        if self.busy >= self._enough:
             self.readers.forget(self._listening.fileno())
             return
         try:
             client, _ = self._listening.accept()
-        except OSError:
+        except ConnectionAbortedError:
+            return
+        except OSError:  # no more descriptors to be had: again when something has been closed
+            self._enough = max(1, self.busy)
+            self.readers.forget(self._listening.fileno())
             return
         if not is_ours(client):
             client.close()
             return
         client.setblocking(False)
         self.newcomers.add(Newcomer(self, client))
+
+    @property
+    def busy(self) -> int:
+        """How much is open: connections, and what was passed with them."""
+        return len(self.newcomers) + len(self.asking) + len(self.streams)
 
     def watch(self, descriptor: int, call: Callable[[], bool] | None) -> None:
         """Have ``call`` called when the descriptor can be read or its other end is gone; when it says False, or is
@@ -219,7 +229,8 @@ class Bridge(Mux):
             except (wire.BridgeError, ValueError) as error:
                 self.problem = str(error)
                 self._over = Outcome.BROKEN
-            if self._listening is not None and len(self.newcomers) + len(self.streams) < MOST_CLIENTS:
+            if self.busy < self._enough:
+                self._enough = MOST_CLIENTS
                 self._heed()
         return self._over
 

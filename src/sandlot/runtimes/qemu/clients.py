@@ -93,7 +93,10 @@ class Newcomer:
         if len(head) < frames.HEADER.size:
             return
         self._leave()
-        if head[1] in wire.ASKED:
+        # Whoever has been accepted may pass descriptors, each a stream of its own; a guest takes so many, and no more.
+        if len(self._bridge.streams) + 1 + wire.MAX_CARRIED > wire.MAX_STREAMS:
+            self.close()
+        elif head[1] in wire.ASKED:
             Asking(self._bridge, self.client, self._heard)
         else:
             AgentFlow(self._bridge, self.client, self._heard)
@@ -137,6 +140,10 @@ class AgentFlow(Flow):
     def _pass_on(self, descriptors: list[int]) -> None:
         if not descriptors:
             return
+        if len(self.mux.streams) + len(descriptors) > wire.MAX_STREAMS:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         words: list[bytes] = []
         for descriptor in descriptors:
             flow, kind = carry(self.mux, descriptor)

@@ -19,9 +19,9 @@ from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.relocated import Relocated, relocated
 
-__all__ = ["RootImage", "get", "key_of"]
+__all__ = ["RootImage", "get", "key_of", "packed"]
 
-FORMAT = "2"
+FORMAT = "3"
 PACK_S = 1800.0
 """How long packing may take; 30 s for five gigabytes on two processors."""
 _FOLDERS = ("dev", "etc", "home", "home/agent", "proc", "root", "run", "sys", "tmp", "usr", "var", "workspace")
@@ -32,7 +32,7 @@ _LEFT_OUT = frozenset(
     for name in ("lib/debug", "share/doc", "share/doc-base", "share/info", "share/locale", "share/man", "src")
 )
 """What a host has much of and no command needs. Everything else below /usr that anyone may read comes along."""
-_OPTIONS = ("-no-xattrs", "-all-root", "-no-progress", "-quiet")
+_OPTIONS = ("-root-mode", "755", "-no-xattrs", "-all-root", "-no-progress", "-quiet")
 _NEEDS = (
     "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
 )
@@ -76,6 +76,15 @@ def _time(path: Path) -> int:
         return path.lstat().st_mtime_ns
     except OSError:
         return 0
+
+
+def packed(paths: Paths) -> str | None:
+    """The key of the image of the host's own userland as it is now, None when it has not been packed."""
+    key = key_of("", None, ())
+    try:
+        return f"{key}-{(Places.of(paths).roots / f'{key}.python').read_text().splitlines()[1]}"
+    except (OSError, IndexError):
+        return None
 
 
 def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Path, ...] = ()) -> RootImage:
@@ -133,7 +142,7 @@ def _add_python(image: Path, source: Path, folder: Path) -> None:
     """Add the interpreter that needs nothing of the environment; the guest shows it at its place (initramfs.py)."""
     named = folder / ".sandlot-python"
     shutil.copytree(source, named, symlinks=True)
-    argv = ["mksquashfs", str(named), str(image), "-keep-as-directory", *_OPTIONS]
+    argv = ["mksquashfs", str(named), str(image), "-keep-as-directory", "-no-recovery", *_OPTIONS]
     done = process.run(argv, env=_environment(), timeout=PACK_S)
     if done.returncode:
         raise StateUnwritable(f"a guest's interpreter cannot be packed: {done.message}")

@@ -15,7 +15,7 @@ from sandlot.runtimes.curated import ETC_FILES
 from sandlot.runtimes.qemu.kernel import BUSYBOX_PACKAGE, Kernel, fetch_package
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["ALIVE", "Initramfs", "get"]
+__all__ = ["ALIVE", "Initramfs", "get", "key_of"]
 
 FORMAT = "1"
 
@@ -62,14 +62,19 @@ class Initramfs:
         self.file = file
 
 
-def get(places: Places, kernel: Kernel) -> Initramfs:
-    """The archive for this kernel and this version of the agent. Raises IsolationUnavailable, StateUnwritable."""
+def key_of(kernel: Kernel) -> str:
+    """What the archive for this kernel and this version of the agent is kept by."""
     digest = hashlib.sha256(f"{FORMAT}\0{kernel.release}\0{INIT}".encode())
     for name, file in _sources():
         digest.update(f"\0{name}\0".encode())
         digest.update(file.read_bytes())
     digest.update(repr(sorted(ETC_FILES.items())).encode())
-    key = digest.hexdigest()[:24]
+    return digest.hexdigest()[:24]
+
+
+def get(places: Places, kernel: Kernel) -> Initramfs:
+    """The archive for this kernel and this version of the agent. Raises IsolationUnavailable, StateUnwritable."""
+    key = key_of(kernel)
     target = places.initramfs / f"{key}.cpio"
     if not target.is_file():
         places.ensure()

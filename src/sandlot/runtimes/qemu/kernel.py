@@ -15,7 +15,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["BUSYBOX_PACKAGE", "Kernel", "fetch_package", "get"]
+__all__ = ["BUSYBOX_PACKAGE", "Kernel", "cached", "fetch_package", "get"]
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "squashfs", "overlay", "ext4", "tun", "fuse")
 """What a guest needs, built in or as a module."""
@@ -49,16 +49,17 @@ def get(places: Places) -> Kernel:
 
     Raises IsolationUnavailable when there is none to be had, StateUnwritable.
     """
-    found = _cached(places)
+    found = cached(places)
     if found is not None:
         return found
     places.ensure()
     with only_one(places.lock("kernel"), "the guests' kernel"):
-        found = _cached(places)
+        found = cached(places)
         return found if found is not None else _unpack(places)
 
 
-def _cached(places: Places) -> Kernel | None:
+def cached(places: Places) -> Kernel | None:
+    """The newest kernel that is there."""
     try:
         releases = sorted(name for name in os.listdir(places.kernels) if (places.kernels / name / "order").is_file())
     except OSError:

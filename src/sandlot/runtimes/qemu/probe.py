@@ -84,6 +84,22 @@ class Prober:
             self._report = (None if fresh else self._load()) or self._probe_and_save()
         return self._report
 
+    def template(self) -> Finding:
+        """A line of doctor: how soon a guest can start that has the host's userland."""
+        from sandlot.runtimes.qemu import image, template
+
+        system = kernel.cached(self._places)
+        state = "cold"
+        if system is not None:
+            state = template.standing(
+                self._places,
+                root=image.packed(self._paths),
+                initramfs=initramfs.key_of(system),
+                stamp=commandline.find().stamp,
+            )
+        fix = "" if state == "warm" else "sandlot prepare --runtime qemu"
+        return Finding("qemu.template", state == "warm", f"{state}: {_STANDINGS[state]}", fix, required=False)
+
     def known(self) -> ProbeReport:
         """What is known without starting a guest: the last answer, or what can be seen of what a guest needs."""
         found = self._report or self._load()
@@ -197,6 +213,13 @@ class Prober:
             detail = f"{KVM} is there and does not work: {why}; guests are emulated, several times slower"
             return Finding(check, False, detail, "use a machine, or a virtual machine, that offers KVM", required=False)
         return Finding(check, False, f"emulation does not work: {why}", "try another build of qemu-system-x86")
+
+
+_STANDINGS = {
+    "warm": "a guest starts at once, from its template",
+    "cold": "the first guest has to pack its files and boot first, which takes a minute",
+    "stale": "sandlot, QEMU or this machine's programs have changed: the next guest boots first",
+}
 
 
 def _permissions() -> str:

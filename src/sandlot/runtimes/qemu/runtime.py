@@ -58,7 +58,10 @@ class QemuRuntime:
 
     def probe(self, *, fresh: bool = False) -> ProbeReport:
         """See Runtime.probe."""
-        return self._prober.report(fresh=fresh)
+        report = self._prober.report(fresh=fresh)
+        if not fresh or not report.available:
+            return report
+        return replace(report, findings=(*report.findings, self._prober.template()))
 
     def prepare(self, request: LaunchRequest) -> tuple[Recipe, Template]:
         """What a start of ``request`` clones, made when it is not there yet.

@@ -22,7 +22,7 @@ from sandlot.runtimes.qemu.keeping import Plan, starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["Recipe", "Template", "get", "key_of", "known", "prune"]
+__all__ = ["Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
 FORMAT = "1"
 KEPT = 6
@@ -111,6 +111,8 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             "kernel": recipe.kernel.release,
             "accelerator": recipe.machine.accelerator,
             "qemu": recipe.machine.emulator.version,
+            "stamp": recipe.machine.emulator.stamp,
+            "initramfs": recipe.initramfs.key,
             "root": recipe.root.key,
             "warm": [str(path) for path in recipe.warm],
             "took_s": round(time.monotonic() - began, 2),
@@ -153,6 +155,26 @@ def _used(mark: Path) -> float:
         return mark.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def standing(places: Places, *, root: str | None, initramfs: str, stamp: str) -> str:
+    """How soon a guest on a root file system can start: ``warm`` (at once), ``cold``, or ``stale``.
+
+    Stale means that there are templates, but of an older sandlot, QEMU or userland.
+    """
+    found = [_about(folder) for folder in places.templates.glob("*/about.json")]
+    wanted = {"root": root, "initramfs": initramfs, "stamp": stamp}
+    if any(all(about.get(name) == value for name, value in wanted.items()) for about in found):
+        return "warm"
+    return "stale" if found else "cold"
+
+
+def _about(file: Path) -> dict[str, object]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def plan_of(
