@@ -29,6 +29,8 @@ AWAY_S = 0.02
 RETRY_MS = 2.0
 """Between attempts to connect to an agent whose queue is full; nothing tells when it has room."""
 LAST_WORDS_S = 5.0
+FILES = 8192
+"""Open files: four for each stream at most."""
 
 
 class Refused(Exception):
@@ -194,7 +196,12 @@ class GuestBridge(Mux):
 
 def main(port: int) -> None:
     """Serve a guest by the descriptor of its port; see the top of this file."""
+    import resource
+
     from sandlot.guest import clone, confine
 
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(hard, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.set_blocking(port, False)
     GuestBridge(port, clone.freshen, confine.start).run()

@@ -56,11 +56,17 @@ class AgentFlow(Flow):
         fields = wire.fields_of(payload)
         if len(fields) % 2 or len(self.carried) + len(fields) // 2 > wire.MAX_CARRIED:
             raise wire.BridgeError("malformed descriptors")
-        try:
-            for number, what in zip(fields[::2], fields[1::2]):  # noqa: B905  Python 3.9
+        trouble = 0
+        for number, what in zip(fields[::2], fields[1::2]):  # noqa: B905  Python 3.9
+            self.bridge.theirs(int(number))
+            try:
                 self.carried.append(_inner_end(self.bridge, int(number), what))
-        except OSError as error:  # no more descriptors to be had
-            self.reset(error.errno or errno.EMFILE)
+            except OSError as error:  # no more descriptors to be had; the host is told of each that there is not
+                trouble = error.errno or errno.EMFILE
+                Flow(self.bridge, int(number), what).reset(trouble)
+        if trouble:
+            self._drop_carried()
+            self.reset(trouble)
 
     def keep(self, payload: bytes) -> None:
         self.pending.append((payload, self.carried))
@@ -91,7 +97,6 @@ class AgentFlow(Flow):
 
 def _inner_end(bridge: "GuestBridge", number: int, kind: bytes) -> int:
     """The descriptor that the agent gets for one of the host. Raises OSError, BridgeError."""
-    bridge.theirs(number)
     if kind in (wire.SOURCE, wire.SINK):
         read, write = os.pipe()
         ours, theirs = (write, read) if kind == wire.SOURCE else (read, write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sandlot.guest import channel, jobs, sink
+from sandlot.guest import bridge_flows, channel, jobs, sink
+from sandlot.guest.bridge import GuestBridge
 from sandlot.guest.mux import HIGH
 from sandlot.runtimes.qemu import asking
 from sandlot.runtimes.qemu.bridge import Outcome
@@ -339,6 +341,70 @@ def test_descriptors_come_with_the_bytes_they_were_sent_with(ends: Ends) -> None
     assert [read_all(descriptor) for descriptor in given] == [b"pipe 0", b"pipe 1", b"pipe 2"]
     client.close()
     agent.close()
+
+
+def test_a_guest_without_descriptors_refuses_one_client_and_serves_the_next(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, guest = ends
+    made = bridge_flows._inner_end
+
+    def fails(bridge: GuestBridge, number: int, kind: bytes) -> int:
+        if kind == wire.SINK:
+            raise OSError(errno.EMFILE, "too many")
+        return made(bridge, number, kind)
+
+    monkeypatch.setattr(bridge_flows, "_inner_end", fails)
+    client = host.client()
+    read, write = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    socket.send_fds(client, [HEAD], [nothing, write, nothing])
+    os.close(write)
+    assert gone(client)
+    assert read_all(read) == b""
+    client.close()
+    guest.accept().close()
+    eventually(lambda: not host.bridge.streams and not guest.bridge.streams, "nothing is left of it")
+    other, agent, (inside,) = connected(ends, nothing)
+    assert read_all(inside) == b""
+    for each in (other, agent):
+        each.close()
+    os.close(nothing)
+
+
+def gone(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_who_passes_more_than_a_guest_takes_is_refused_and_nobody_else_is(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = ends
+    monkeypatch.setattr(wire, "MAX_STREAMS", 32)
+    pipes = [os.pipe() for _ in range(5)]
+    talks = [connected(ends, *(read for read, _ in pipes)) for _ in range(4)]
+    late = host.client()
+    socket.send_fds(late, [HEAD], [pipes[0][0]])
+    assert gone(late)
+    client, agent, inside = talks.pop()
+    for descriptor in inside:
+        os.close(descriptor)
+    client.close()
+    agent.close()
+    eventually(lambda: len(host.bridge.streams) < 20, "what was passed is forgotten")
+    talks += [connected(ends, pipes[0][0])]
+    for client, agent, inside in talks:
+        for descriptor in inside:
+            os.close(descriptor)
+        client.close()
+        agent.close()
+    for pair in pipes:
+        for descriptor in pair:
+            os.close(descriptor)
+    late.close()
 
 
 # Files
