@@ -135,9 +135,10 @@ class Image:
 
 
 @cache
-def runnable() -> bytes:
+def runnable(
+    names: tuple[str, ...] = ("sh", "cat", "ls", "id", "env", "mkdir", "rm", "ln", "sleep", "chown", "touch"),
+) -> bytes:
     """A layer with a shell and a few programs of this machine, and the libraries they need."""
-    names = ("sh", "cat", "ls", "id", "env", "mkdir", "rm", "ln", "sleep", "chown", "touch")
     programs = [path for name in names if (path := shutil.which(name))]
     files: dict[str, bytes] = {}
     for program in programs:

@@ -93,6 +93,18 @@ def test_a_name_may_mean_something_else_later_and_workspaces_keep_what_they_have
     assert len([row for row in sandlot.environments.list() if row.digest and row.workspaces == 1]) == 2
 
 
+def test_an_image_without_a_shell_runs_what_it_has(sandlot: Sandlot, tmp_path: Path) -> None:
+    sandlot.environments.import_image(Image([runnable(("cat",))]).layout(tmp_path / "image"), name="bare:1")
+    workspace = sandlot.create(environment="bare:1")
+    workspace.files.write("a.txt", b"one\n")
+    assert workspace.exec(["cat", "a.txt"]).stdout.text == "one\n"
+    assert workspace.exec("cat a.txt").command.outcome.exit_code == 127  # type: ignore[union-attr]  # it ended
+    assert [each.path for each in workspace.diff().files] == ["a.txt"]
+    assert sandlot.prepare("bare:1").steps[-1].name == "delete"
+    with pytest.raises(BuildFailed):
+        sandlot.environments.build("other", parent="bare:1", setup=["true"])
+
+
 def test_a_missing_environment_is_refused_with_what_makes_it(sandlot: Sandlot) -> None:
     for name, hint in {"debian:12": "sandlot env build debian:12", "nobody:1": "sandlot env import"}.items():
         with pytest.raises(EnvironmentNotFound) as caught:

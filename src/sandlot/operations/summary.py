@@ -141,6 +141,8 @@ def _render(
     questions: tuple[str, ...],
 ) -> str:
     lines = [f"workspace {record.label} ({info.isolation} isolation, {info.runtime})", f"from: {_origin(info.origin)}"]
+    if info.environment != "host":
+        lines.append(f"inside: {info.environment}")
     if record.reset_at:
         lines.append(f"since the reset at {record.reset_at}")
     lines += ["", f"commands: {len(ran)}"]

@@ -37,8 +37,8 @@ class _Architecture:
     numbers: dict[str, int]
     of_processes: dict[str, int]
     """Calls that change how another process is scheduled, or its resource limits."""
-    owners: dict[str, int]
-    """Calls that change who owns a file or process."""
+    of_setups: dict[str, int]
+    """Calls that change who owns a file or process, or wait for the disk."""
 
 
 # Numbers from the kernel's tables (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
@@ -78,20 +78,22 @@ _AARCH64_OF_PROCESSES = {
     "setpriority": 140, "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122, "ioprio_set": 30,
     "prlimit64": 261, "sched_setattr": 274,
 }  # fmt: skip
-_X86_64_OF_OWNERS = {
+_X86_64_OF_SETUPS = {
     "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260, "setuid": 105, "setgid": 106, "setreuid": 113,
     "setregid": 114, "setgroups": 116, "setresuid": 117, "setresgid": 119, "setfsuid": 122, "setfsgid": 123,
+    "fsync": 74, "fdatasync": 75, "sync": 162, "syncfs": 306,
 }  # fmt: skip
-_AARCH64_OF_OWNERS = {
+_AARCH64_OF_SETUPS = {
     "fchownat": 54, "fchown": 55, "setregid": 143, "setgid": 144, "setreuid": 145, "setuid": 146, "setresuid": 147,
     "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "setgroups": 159,
+    "sync": 81, "fsync": 82, "fdatasync": 83, "syncfs": 267,
 }  # fmt: skip
 _OF_ALL = {"setpriority": 2, "ioprio_set": 3}
 """PRIO_USER, IOPRIO_WHO_USER: the first argument that means all processes of a user, the agent among them."""
 _AGENT = 1
 _ARCHITECTURES = {
-    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON, _X86_64_OF_PROCESSES, _X86_64_OF_OWNERS),
-    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON, _AARCH64_OF_PROCESSES, _AARCH64_OF_OWNERS),
+    "x86_64": _Architecture(0xC000003E, True, _X86_64 | _COMMON, _X86_64_OF_PROCESSES, _X86_64_OF_SETUPS),
+    "aarch64": _Architecture(0xC00000B7, False, _AARCH64 | _COMMON, _AARCH64_OF_PROCESSES, _AARCH64_OF_SETUPS),
 }
 _CONDITIONAL = {"ioctl", "socket", "socketpair", "clone", "unshare", "clone3"}
 
@@ -140,7 +142,8 @@ def program(machine: str | None = None, *, pinned: bool = False, as_root: bool =
     """The filter for one machine type (default: this one), as bubblewrap's ``--seccomp`` takes it.
 
     ``pinned``: a limit is held by the set of processors, which therefore may not be changed inside. ``as_root``: what
-    changes an owner does nothing and says that it did, so that package managers work with the one user there is.
+    changes an owner does nothing and says that it did, so that package managers work with the one user there is; and
+    so does what waits for the disk, since what a setup makes is worth nothing before it has ended.
     Raises IsolationUnavailable for an architecture whose system-call numbers are not in our table.
     """
     machine = machine or platform.machine()
@@ -156,8 +159,8 @@ def program(machine: str | None = None, *, pinned: bool = False, as_root: bool =
         code += check
     if pinned:
         code += [_ins(_JEQ, architecture.of_processes["sched_setaffinity"], 0, 1), _deny(errno.EPERM)]
-    for name in sorted(architecture.owners) if as_root else ():
-        code += [_ins(_JEQ, architecture.owners[name], 0, 1), _deny(0)]
+    for name in sorted(architecture.of_setups) if as_root else ():
+        code += [_ins(_JEQ, architecture.of_setups[name], 0, 1), _deny(0)]
     for check in _agent_spared(architecture.of_processes):
         code += check
     for name, number in sorted(architecture.numbers.items()):
