@@ -90,8 +90,12 @@ class Storage:
             os.mkdir(each, 0o700)
         target, scratch = os.open(building, FOLDER), os.open(links, FOLDER)
         try:
-            unpacking = Unpacking(reader, target, scratch, opaque=self.opaque, owner=self.owner)
-            unpacking.run()
+            unpacking = _Unpacking(reader, target, scratch, opaque=self.opaque, unmasked=True)
+            for ours in (target, scratch):
+                if self.owner >= 0:
+                    os.fchown(ours, self.owner, self.owner)
+            with _being(self.owner):
+                unpacking.run()
         finally:
             os.close(target)
             os.close(scratch)
@@ -122,7 +126,7 @@ class Storage:
         upper, work = os.path.join(area, b"upper"), os.path.join(area, b"work")
         if not os.path.isdir(work):
             os.makedirs(upper, exist_ok=True)
-            os.chmod(upper, 0o755)  # its mode is the mode of the root that shows inside
+            os.chmod(upper, 0o755)  # noqa: S103  its mode is the mode of the root that shows inside
             if self.owner >= 0:
                 os.chown(upper, self.owner, self.owner)
             os.makedirs(work)
@@ -142,6 +146,33 @@ class Storage:
             Packing(connection.sendall, opaque=self.opaque).run(upper)
         finally:
             os.close(upper)
+
+
+class _Unpacking(Unpacking):
+    def mark_opaque(self, folder: int) -> None:
+        """Overlayfs's own marks are root's."""
+        with _being(0 if os.getuid() == 0 else -1):
+            super().mark_opaque(folder)
+
+
+@contextlib.contextmanager
+def _being(user: int) -> Iterator[None]:
+    """What the block makes belongs to this user and group, without a call for each; -1: to whoever we are."""
+    before = os.geteuid()
+    if user in (-1, before):
+        yield
+        return
+    _become(user)
+    try:
+        yield
+    finally:
+        _become(before)
+
+
+def _become(user: int) -> None:
+    os.seteuid(0)  # only root may become somebody else
+    os.setegid(user)
+    os.seteuid(user)
 
 
 def serve(connection: _socket.socket, _words: list[bytes]) -> None:

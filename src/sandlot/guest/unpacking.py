@@ -78,18 +78,18 @@ class Unpacking:
         scratch: int,
         *,
         opaque: str,
-        owner: int = -1,
+        unmasked: bool = False,
         most_bytes: int = _LONGEST,
         most_entries: int = _LONGEST,
     ) -> None:
         """``target``, ``scratch``: descriptors of empty folders on the same file system; the latter is left filled
         with names of files that have several. ``opaque``: the attribute by which overlayfs knows an opaque folder.
-        ``owner``: user and group of all that is made; -1: whoever makes it."""
+        ``unmasked``: this process's umask is 0, so what is made need not be given its mode once more."""
         self._reader = reader
         self._target = target
         self._scratch = scratch
         self._opaque = opaque
-        self._owner = owner
+        self._unmasked = unmasked
         self._most_bytes = most_bytes
         self._most_entries = most_entries
         self._shared = 0
@@ -162,17 +162,19 @@ class Unpacking:
         deeper = os.open(name, FOLDER, dir_fd=folder)
         os.close(folder)
         if flags & wire.OPAQUE:
-            os.setxattr(deeper, self._opaque, b"y")
+            self.mark_opaque(deeper)
         if flags & wire.ATTRIBUTES:
             self._attributes(deeper)
         return deeper
+
+    def mark_opaque(self, folder: int) -> None:
+        """For subclasses that must be somebody else to do so."""
+        os.setxattr(folder, self._opaque, b"y")
 
     def _leave(self, folder: int, mode: int, mtime: int, *, last: bool) -> int:
         """Give a folder its own mode and times, now that nothing more is put into it; returns the one above."""
         above = os.dup(folder) if last else os.open("..", FOLDER, dir_fd=folder)
         try:
-            if self._owner >= 0:
-                os.fchown(folder, self._owner, self._owner)
             os.fchmod(folder, mode & 0o7777)
             os.utime(folder, ns=(mtime, mtime))
         except BaseException:
@@ -182,14 +184,15 @@ class Unpacking:
         return above
 
     def _file(self, folder: int, name: bytes, flags: int, mode: int, mtime: int) -> None:
-        file = os.open(name, _NEW, 0o600, dir_fd=folder)
+        # An attribute can be set only where the owner may write; and not every bit can be given to open.
+        at_once = self._unmasked and not flags & wire.ATTRIBUTES and not mode & 0o7000
+        file = os.open(name, _NEW, mode if at_once else 0o600, dir_fd=folder)
         try:
             if flags & wire.ATTRIBUTES:
                 self._attributes(file)
             self._content(file)
-            if self._owner >= 0:
-                os.fchown(file, self._owner, self._owner)
-            os.fchmod(file, mode & 0o7777)
+            if not at_once:
+                os.fchmod(file, mode & 0o7777)
             os.utime(file, ns=(mtime, mtime))
         finally:
             os.close(file)
@@ -263,6 +266,4 @@ class Unpacking:
             os.chmod(name, mode & 0o7777, dir_fd=folder)
         else:
             raise LayerError("an entry of kind %d" % kind)
-        if self._owner >= 0:
-            os.chown(name, self._owner, self._owner, dir_fd=folder, follow_symlinks=False)
         os.utime(name, ns=(mtime, mtime), dir_fd=folder, follow_symlinks=False)
