@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from sandlot.errors import BuildFailed, EnvironmentNotFound, StartFailed, UsageError
+from sandlot.guest.tools import git
 from sandlot.runtimes.base import AreaMount, StorageKind
 from sandlot.runtimes.bubblewrap.plan import MOUNT_POINTS, Plan
+from sandlot.runtimes.relocated import PYTHON_INSIDE
 from sandlot.sdk import Sandlot, Workspace
 from tests.conftest import Cli, CompletedProcess
 from tests.images import Image, entry, layer, runnable
@@ -66,6 +68,8 @@ def test_everything_of_a_workspace_works_on_an_environment(sandlot: Sandlot, tin
     said(workspace, "echo three > c.txt; echo note > ~/note")
     assert {each.path for each in workspace.diff().files} == {"b.txt", "c.txt"}
     assert [each.path for each in workspace.files.search("two").matches] == ["b.txt"]
+    workspace.patch("--- a/b.txt\n+++ b/b.txt\n@@ -1 +1,2 @@\n two\n+and more\n")  # the image has no git
+    workspace.files.write("b.txt", b"two\n")
     workspace.snapshots.create("one")
     said(workspace, "rm a.txt b.txt")
     workspace.reset("one")
@@ -91,6 +95,10 @@ def test_a_name_may_mean_something_else_later_and_workspaces_keep_what_they_have
     workspace.reset()
     assert said(workspace, "ls /opt") == "tools\n"
     assert len([row for row in sandlot.environments.list() if row.digest and row.workspaces == 1]) == 2
+
+
+def test_the_agent_looks_for_its_own_git_where_it_is_shown() -> None:
+    assert git.OWN == PYTHON_INSIDE
 
 
 def test_an_image_without_a_shell_runs_what_it_has(sandlot: Sandlot, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""A Python that runs anywhere: the host's interpreter with its own loader, libraries and standard library.
+"""A Python, and a git, that run anywhere: the host's, with their own loader, libraries and standard library.
 
 An environment may have no Python, an old one, one for another C library (musl), or one that is not to be trusted with
 running our agent. So the agent of every environment but the host's runs under this copy, which needs nothing of the
-root file system that it is shown in: the loader is named on the command line, and says where the libraries are.
+root file system that it is shown in: the loader is named on the command line, and says where the libraries are. The
+agent applies patches with git, which most images lack; so it brings one in the same way (guest/tools/git.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["PYTHON_INSIDE", "Relocated", "is_ready", "relocated"]
 
 PYTHON_INSIDE = "/run/sandlot/python"
 """Where it is shown inside."""
-_VERSION = 2
+_VERSION = 3
 _ABOUT = (
     "import sys, sysconfig, _socket, _ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9);"
     "print(sys.version_info[0], sys.version_info[1], sysconfig.get_path('stdlib'),"
@@ -54,7 +55,7 @@ class Relocated:
 
 def _place(paths: Paths) -> Path:
     digest = hashlib.sha256(f"{_VERSION}\n".encode())
-    for name in _candidates():
+    for name in (*_candidates(), shutil.which("git") or "git"):
         try:
             info = os.stat(name)
             digest.update(f"{name}:{info.st_mtime_ns}:{info.st_ino}\n".encode())
@@ -129,11 +130,21 @@ def _copy(target: Path, executable: str, loader: str, standard: Path, dynamic: s
         if not module.name.startswith(_NOT_NEEDED):
             shutil.copy2(module, library / "lib-dynload" / module.name)
             modules.append(str(module))
+    git = _git(loader)
+    if git:
+        shutil.copy2(git, target / "bin" / "git")
     shutil.copy2(os.path.realpath(loader), target / "lib" / "ld.so")
-    for path in _libraries(loader, [executable, *modules]):
+    for path in _libraries(loader, [executable, *modules, *([git] if git else [])]):
         place = target / "lib" / os.path.basename(path)
         if not place.exists():
             shutil.copy2(os.path.realpath(path), place)
+
+
+def _git(loader: str) -> str | None:
+    """The host's git, when it is loaded in the same way; without it an environment's own is used."""
+    found = shutil.which("git")
+    path = os.path.realpath(found) if found else ""
+    return path if path and os.access(path, os.R_OK) and _loader_of(path) == loader else None
 
 
 def _ignored(_folder: str, names: list[str]) -> set[str]:
