@@ -26,8 +26,8 @@ def test_the_option_wins_over_the_setting_of_the_mode(
     server = create_server("cold-start", environment=option, state_dir=state_dir)
     other = create_server("repro-fix", environment=option, state_dir=state_dir)
     try:
-        assert server._environment == found
-        assert other._environment == (option or "")
+        assert server._creating.environment == found
+        assert other._creating.environment == (option or "")
     finally:
         server.close()
         other.close()
@@ -39,7 +39,7 @@ def test_a_workspace_made_by_a_server_has_its_environment(sandlot: Sandlot, tmp_
     server = create_server("inspect", environment=name, project_source=False, state_dir=sandlot.paths.state)
     try:
         tool = find_tool(server.tools, server.shown, "workspace_create")
-        work = Work(sandlot, str(sandlot.paths.state), tool, frozenset({"workspace_create"}), 45.0, name)
+        work = Work(sandlot, str(sandlot.paths.state), tool, frozenset({"workspace_create"}), 45.0, server._creating)
         work.run({}, Project(server._options, None, "asked"))
         assert [info.environment.partition("@")[0] for info in sandlot.list()] == ["tiny:1"]
     finally:

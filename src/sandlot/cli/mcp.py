@@ -76,6 +76,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     inside.add_argument(
         "--environment", metavar="ENV", help="a name of `sandlot env list` [default: the setting for the mode, or host]"
     )
+    isolation = parser.add_argument_group("how workspaces are isolated")
+    isolation.add_argument(
+        "--runtime",
+        metavar="RUNTIME",
+        help="bubblewrap, qemu or auto, whatever a client asks for [default: bubblewrap]",
+    )
+    levels = "none, process, kernel, vm-emulated, vm"
+    isolation.add_argument(
+        "--min-isolation", metavar="LEVEL", help=f"the least, of {levels}; a client, or a mode, can only demand more"
+    )
     network = parser.add_argument_group("how it is reached")
     network.add_argument("--http", action="store_true", help="streamable HTTP on 127.0.0.1 instead of standard streams")
     network.add_argument("--port", type=int, metavar="PORT", help=f"with --http [default: {DEFAULT_PORT}; 0: any]")
@@ -99,6 +109,10 @@ def _check(parsed: argparse.Namespace) -> None:
     for option, given in (("--port", parsed.port is not None), ("--token-file", parsed.token_file is not None)):
         if given and not parsed.http:
             raise UsageError(f"{option} needs --http")
+    if parsed.runtime is not None or parsed.min_isolation is not None:
+        from sandlot.mcpserver.creating import Creating
+
+        Creating.of("", parsed.runtime, parsed.min_isolation)
     if parsed.port is None:
         parsed.port = DEFAULT_PORT
     if not 0 <= parsed.port < 1 << 16:
@@ -125,5 +139,7 @@ def _server(parsed: argparse.Namespace) -> SandlotServer:
         project_source=not parsed.no_project_source,
         export_dir=parsed.export_dir,
         environment=parsed.environment,
+        runtime=parsed.runtime,
+        min_isolation=parsed.min_isolation,
         ask_roots=not parsed.http,
     )

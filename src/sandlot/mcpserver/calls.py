@@ -14,6 +14,7 @@ from typing import Any
 from sandlot.errors import SandlotError
 from sandlot.mcpserver.answering import CAP, Answer, Asked
 from sandlot.mcpserver.cleaning import cut, size_of
+from sandlot.mcpserver.creating import Creating
 from sandlot.mcpserver.exports import exported_safely
 from sandlot.mcpserver.host_paths import host_fields
 from sandlot.mcpserver.project import Project
@@ -70,16 +71,15 @@ class Work:
     shown: frozenset[str]
     patience_s: float
     """How long a command, or a service that gets ready, is waited for."""
-    environment: str = ""
-    """What new workspaces have inside when they are not told; "": the user's setting for all."""
+    creating: Creating = Creating()
+    """What the user has decided about new workspaces."""
     progress: Progress = dataclasses.field(default_factory=Progress)
     cancellation: Cancellation = dataclasses.field(default_factory=Cancellation)
 
     def run(self, arguments: Mapping[str, Any], project: Project) -> Answer:
         """Do it and answer. Raises SandlotError; Cancelled when it was cancelled, and undone or ended then."""
         fields = _patient(self.tool.operation, self.tool.fields(arguments))
-        if self.environment and self.tool.operation in ("workspace_create", "workspace_run"):
-            fields["environment"] = fields.get("environment") or self.environment
+        self.creating.decide(self.tool.operation, fields)
         with contextlib.ExitStack() as stack:
             fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, self.state_folder, stack)
             self.cancellation.check()

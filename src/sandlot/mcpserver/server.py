@@ -24,6 +24,7 @@ from sandlot.errors import SandlotError, UsageError
 from sandlot.mcpserver.answering import Answer
 from sandlot.mcpserver.calls import PATIENCE_S, Work
 from sandlot.mcpserver.cleaning import one_line
+from sandlot.mcpserver.creating import Creating
 from sandlot.mcpserver.failures import failure_text
 from sandlot.mcpserver.host_paths import names_host
 from sandlot.mcpserver.project import Project, ProjectOptions, folder_of_root
@@ -69,11 +70,11 @@ class SandlotServer(Server[None]):
         state_folder: str,
         *,
         ask_roots: bool,
-        environment: str = "",
+        creating: Creating | None = None,
     ) -> None:
         """``state_folder`` is where ``sandlot`` keeps its state; ``ask_roots``: ask clients for their folders.
 
-        ``environment``: of new workspaces; "": the user's setting."""
+        ``creating``: what the user has decided about new workspaces."""
         fresh = CacheHint(ttl_ms=FRESH_MS, scope="private")
         super().__init__(
             "sandlot",
@@ -101,7 +102,7 @@ class SandlotServer(Server[None]):
         self.longest_call_s = LONGEST_CALL_S
         self._options = options
         self._ask_roots = ask_roots
-        self._environment = environment
+        self._creating = creating or Creating()
         self._pool = ThreadPoolExecutor(THREADS, "sandlot-call")
 
     def close(self) -> None:
@@ -189,7 +190,7 @@ class SandlotServer(Server[None]):
     async def _answered(self, context: Context, tool: Tool, arguments: dict[str, Any]) -> Answer:
         project = await self._project(context, tool)
         shown = frozenset(each.name for each in self.tools)
-        work = Work(self.sandlot, self._state_folder, tool, shown, self.patience_s, self._environment)
+        work = Work(self.sandlot, self._state_folder, tool, shown, self.patience_s, self._creating)
         asked_for_progress = "progressToken" in ((context.params or {}).get("_meta") or {})
         self.busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, _run, work, arguments, project)
@@ -300,6 +301,8 @@ def create_server(
     project_source: bool = True,
     export_dir: str | os.PathLike[str] | None = None,
     environment: str | None = None,
+    runtime: str | None = None,
+    min_isolation: str | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     ask_roots: bool = True,
 ) -> SandlotServer:
@@ -309,6 +312,7 @@ def create_server(
     ``repo_ref``) or ``project_source=False`` say what new workspaces are made from; without them it is the client's
     project folder. Exports go below the project, or ``export_dir``. ``ask_roots``: ask clients for their folders.
     ``environment``: what new workspaces have inside besides the project; None: the user's setting for the mode.
+    ``runtime``, ``min_isolation``: what isolates them, and the least they are isolated; clients can only demand more.
     Raises UsageError, PathNotFound.
     """
     options = ProjectOptions(
@@ -323,6 +327,7 @@ def create_server(
     if environment is None:
         environment = getattr(Settings.load(), "environment_" + shown.name.replace("-", "_"), "default")
         environment = "" if environment == "default" else environment
+    creating = Creating.of(environment, runtime, min_isolation)
     return SandlotServer(
-        shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots, environment=environment
+        shown, options, Sandlot(state_dir), os.fspath(paths.state), ask_roots=ask_roots, creating=creating
     )
