@@ -14,9 +14,10 @@ import pytest
 
 from sandlot.errors import BuildFailed, EnvironmentNotFound, StartFailed, UsageError
 from sandlot.guest.tools import git
+from sandlot.paths import Paths
 from sandlot.runtimes.base import AreaMount, StorageKind
 from sandlot.runtimes.bubblewrap.plan import MOUNT_POINTS, Plan
-from sandlot.runtimes.relocated import PYTHON_INSIDE
+from sandlot.runtimes.relocated import PYTHON_INSIDE, relocated
 from sandlot.sdk import Sandlot, Workspace
 from tests.conftest import Cli, CompletedProcess
 from tests.images import Image, entry, layer, runnable
@@ -32,9 +33,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Image([runnable(), extra], {"Env": VARIABLES}).layout(tmp_path_factory.mktemp("image"))
 
 
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter for environments: copied once for all tests."""
+    paths = Paths.at(tmp_path_factory.mktemp("python"))
+    relocated(paths)
+    return paths.python
+
+
 @pytest.fixture
-def tiny(sandlot: Sandlot, saved: Path) -> str:
+def tiny(sandlot: Sandlot, saved: Path, copied: Path) -> str:
     """Its environment's name."""
+    shutil.copytree(copied, sandlot.paths.python, copy_function=os.link)
     return sandlot.environments.import_image(saved, name="tiny:1").name
 
 
@@ -307,6 +317,7 @@ def test_the_list_says_what_is_warm_cold_and_stale(sandlot: Sandlot, tiny: str, 
     def states() -> dict[str, str]:
         return {name: row.readiness.value for row in sandlot.environments.list() for name in row.names}
 
+    shutil.rmtree(sandlot.paths.python)
     assert (states()["host"], states()[tiny], states()["debian:12"]) == ("warm", "cold", "cold")
     sandlot.environments.build("child", parent=tiny, setup=["true > /opt/x"])
     assert (states()[tiny], states()["child"]) == ("warm", "warm")
