@@ -48,6 +48,7 @@ _KERNEL = {
 """Settings of the guest's kernel: what no command needs, and what its kernel is attacked through most."""
 NOSUID, NODEV, NOEXEC, REMOUNT = 2, 4, 8, 32
 DETACH = 2
+SHARED = 0x4000 | 0x100000  # all of them, mount_namespaces(7)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _UP = 0x8913, 0x8914, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -154,11 +155,15 @@ def load() -> "ModuleType":
     return bridge
 
 
-def prepare_storage() -> None:
-    """What needs no disk, so that clones need not do it."""
+def get_ready() -> None:
+    """Begin everything that a clone does first, so that it goes on where forking and mounting are done."""
+    from sandlot.guest import confine, jobs
     from sandlot.guest.storage import Storage
 
     Storage(DATA_DISK).prepare()
+    mount("none", "/", "", SHARED)  # the areas, which are mounted later, show in the agent's namespace
+    confine.prepare()
+    jobs.prepare(b"storage")
 
 
 def main() -> None:
@@ -168,7 +173,7 @@ def main() -> None:
         port = open_port()
         unmount("/sys")  # it tells of hardware; what runs inside with bubblewrap has none either
         bridge = load()
-        prepare_storage()
+        get_ready()
         bridge.main(port)
     except BaseException as error:  # the console is all there is to tell it
         import traceback

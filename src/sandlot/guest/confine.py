@@ -12,6 +12,7 @@ import sys
 
 from sandlot.guest.bridge import Refused, Started
 from sandlot.wire import bridge as wire
+from sandlot.wire import frames
 
 USER = 1000
 FOLDER = "/run/sandlot/bridge"
@@ -19,47 +20,79 @@ ADDRESS = FOLDER + "/agent.sock"
 """In a folder that is root's alone; whoever got there would still be inside for the agent."""
 BACKLOG = 128
 _NEWNS, _NEWPID, _NEWIPC = 0x00020000, 0x20000000, 0x08000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 24, 38, 36
 _CAPABILITIES = 64
 _CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import main; main()"
 """The path is where this very file comes from: the agent runs the code that the bridge runs."""
 
 
-def start(values: "dict[bytes, bytes]") -> Started:
-    """Start the agent as START says. Raises Refused, OSError."""
-    os.makedirs(FOLDER, 0o700, exist_ok=True)
-    if wire.TMP in values:
-        from sandlot.guest import boot
+class _Prepared:
+    """An agent that waits to hear what START says, in the namespaces that it will have."""
 
-        boot.limit_tmp(int(values[wire.TMP]))
-    library = ctypes.CDLL(None, use_errno=True)
-    _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    leash, _held = os.pipe()  # never let go of: what the agent's host process hangs on is its keeper's business
-    telling, told = os.pipe()
-    try:
+    def __init__(self) -> None:
+        os.makedirs(FOLDER, 0o700, exist_ok=True)
+        library = ctypes.CDLL(None, use_errno=True)
+        _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        leash, _held = os.pipe()  # never let go of: what the agent's host process hangs on is its keeper's business
+        self._telling, told = os.pipe()
+        values, self._saying = os.pipe()
         try:
-            os.unlink(ADDRESS)
-        except FileNotFoundError:
-            pass
-        listener.bind(ADDRESS)
-        listener.listen(BACKLOG)
-        middle = os.fork()
-        if middle == 0:
-            _enter(library, listener.fileno(), leash, told, values)
-        os.close(told)
-        told = -1
-        words = _all(telling)
-        os.waitpid(middle, 0)
+            try:
+                os.unlink(ADDRESS)
+            except FileNotFoundError:
+                pass
+            listener.bind(ADDRESS)
+            listener.listen(BACKLOG)
+            self._middle = os.fork()
+            if self._middle == 0:
+                os.close(self._saying)
+                _enter(library, listener.fileno(), leash, told, values)
+        except BaseException:
+            os.close(self._telling)
+            os.close(self._saying)
+            raise
+        finally:
+            listener.close()
+            for descriptor in (leash, told, values):
+                os.close(descriptor)
+
+    def go(self, values: "dict[bytes, bytes]") -> Started:
+        """Let it begin. Raises Refused, OSError."""
+        try:
+            try:
+                os.write(self._saying, frames.encode(wire.START, 0, wire.pairs(values)))
+            except BrokenPipeError:
+                pass  # it has ended, and has told why
+        finally:
+            os.close(self._saying)
+        try:
+            words = _all(self._telling)
+        finally:
+            os.close(self._telling)
+            os.waitpid(self._middle, 0)
         pid, _, trouble = words.partition(b" ")
         if trouble or not pid.isdigit():
             raise Refused("start_failed", "the agent could not be started: " + os.fsdecode(trouble or b"no answer"))
         return Started(ADDRESS, os.pidfd_open(int(pid)))
-    finally:
-        listener.close()
-        for descriptor in (leash, telling, *([told] if told >= 0 else [])):
-            os.close(descriptor)
+
+
+_prepared: "list[_Prepared]" = []
+
+
+def prepare() -> None:
+    """Do all of a start that needs no answer from the host, for a template: its clones go on from there."""
+    _prepared.append(_Prepared())
+
+
+def start(values: "dict[bytes, bytes]") -> Started:
+    """Start the agent as START says. Raises Refused, OSError."""
+    if wire.TMP in values:
+        from sandlot.guest import boot
+
+        boot.limit_tmp(int(values[wire.TMP]))
+    return (_prepared.pop() if _prepared else _Prepared()).go(values)
 
 
 def _limit(values: "dict[bytes, bytes]") -> None:
@@ -75,8 +108,8 @@ def _limit(values: "dict[bytes, bytes]") -> None:
 def _all(descriptor: int) -> bytes:
     """Everything until the last writer is gone: the agent's program has been started, or its process has ended."""
     found = b""
-    while len(found) < 4096:
-        data = os.read(descriptor, 4096)
+    while len(found) < 65536:
+        data = os.read(descriptor, 65536)
         if not data:
             break
         found += data
@@ -89,7 +122,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, "%s: %s" % (what, os.strerror(number)))
 
 
-def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: "dict[bytes, bytes]") -> None:
+def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: int) -> None:
     """The process between: its child is the first in the new namespace. Never returns."""
     try:
         _check(library.unshare(_NEWNS | _NEWPID | _NEWIPC), "make namespaces")
@@ -104,12 +137,18 @@ def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values:
         os._exit(1)
 
 
-def _become(library: "ctypes.CDLL", listener: int, leash: int, values: "dict[bytes, bytes]") -> None:
-    """PID 1: give everything up and run the agent. Raises OSError."""
-    _check(library.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None), "keep mounts apart")
+def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> None:
+    """PID 1: give everything up and run the agent, as the values say that come through ``saying``. Raises OSError."""
+    # What is mounted outside later, the areas above all, shows here, and nothing that is mounted here shows outside.
+    _check(library.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None), "keep mounts apart")
     flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _check(library.mount(b"proc", b"/proc", b"proc", flags, None), "mount /proc")
     os.setsid()
+    told = frames.Decoder().feed(_all(saying))
+    if not told:
+        os._exit(1)  # whoever prepared us has changed its mind
+    os.close(saying)
+    values = wire.values_of(told[0][2])
     for capability in range(_CAPABILITIES):
         if library.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # there are no more of them

@@ -14,8 +14,21 @@ JOBS = {
 """name -> module:function"""
 
 
+_prepared: "dict[bytes, list[tuple[_socket.socket, int]]]" = {}
+
+
+def prepare(name: bytes) -> None:
+    """Start a job that somebody will ask for, in a template: its clones need not fork. Raises KeyError, OSError."""
+    _prepared.setdefault(name, []).append(_forked(name, []))
+
+
 def start(name: bytes, words: "list[bytes]") -> "tuple[_socket.socket, int]":
     """(our end of the job's connection, its pid). Raises KeyError, OSError."""
+    waiting = _prepared.get(name)
+    return waiting.pop() if waiting and not words else _forked(name, words)
+
+
+def _forked(name: bytes, words: "list[bytes]") -> "tuple[_socket.socket, int]":
     module, function = JOBS[name].split(":")
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:

@@ -386,9 +386,11 @@ class RuntimeConformance:
         assert len(ended.stdout) < 300_000
 
     def test_half_a_gigabyte_of_output_needs_little_memory(self) -> None:
-        script = f"head -c {BIG} /dev/zero; cat /proc/1/status /proc/$PPID/status >&2"
+        emulated = self.runtime.probe().isolation is IsolationLevel.VM_EMULATED
+        size = BIG // 5 if emulated else BIG  # a slow processor shows as well what is kept of it
+        script = f"head -c {size} /dev/zero; cat /proc/1/status /proc/$PPID/status >&2"
         ended = self.launch().output(script, quota=1 << 20)
-        assert ended.how.stdout == BIG
+        assert ended.how.stdout == size
         peaks = [int(line.split()[1]) for line in ended.stderr.splitlines() if line.startswith(b"VmHWM:")]
         assert len(peaks) == 2
         assert max(peaks) < MEMORY_KB
