@@ -244,6 +244,17 @@ def test_a_bomb_is_refused_while_it_expands(
         nothing_stays(store)
 
 
+def test_symlinks_behind_each_other_cost_no_more_than_so_much_time(
+    store: EnvironmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootfs, "MAX_STEPS", 20_000)
+    winding = "d/../" * 800
+    links = [folder("d"), symlink("l0", "d"), *(symlink(f"l{n}", f"{winding}l{n - 1}") for n in range(1, 30))]
+    source = Image([layer(*links, entry("l29/x", b"x"))]).layout(tmp_path / "layout")
+    with pytest.raises(ImageRefused, match="too many symlinks"):
+        taken(store, source)
+
+
 def test_a_document_of_unusual_size_is_not_read(
     store: EnvironmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ MAX_ENTRIES = 1_000_000
 MAX_LAYERS = 500
 MAX_HOPS = 40
 """Symlinks followed for one member, as the kernel does it (path_resolution(7))."""
+MAX_STEPS = 50_000_000
+"""Components looked up for all members together: long symlinks behind each other cost time and no bytes."""
 MAX_SKIPPED = 100
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -70,7 +72,7 @@ class RootTree:
         self.root = Node("d", 0)
         self.skipped: list[bytes] = []
         self._max_bytes, self._max_entries = max_bytes, max_entries
-        self._bytes = self._entries = self._layer = 0
+        self._bytes = self._entries = self._layer = self._steps = 0
         self._top = os.open(folder, FOLDER)
         self._place = Descent(self._top)
 
@@ -186,6 +188,9 @@ class RootTree:
         hops = 0
         while ahead:
             part = ahead.pop()
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise refused(shown, "is behind too many symlinks")
             here = trail[-1][1] if trail else self.root
             if part == b"..":
                 if not trail:
