@@ -17,6 +17,7 @@ import pytest
 from sandlot.errors import (
     EnvironmentNotFound,
     GitFailed,
+    IsolationUnavailable,
     PathNotFound,
     Refused,
     UnsafePath,
@@ -26,6 +27,7 @@ from sandlot.errors import (
 from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.prepare import Preparation, Surroundings
+from sandlot.model.isolation import IsolationLevel
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
@@ -394,3 +396,14 @@ def test_an_environment_is_inside_and_part_of_what_a_base_is_known_by(sandlot: S
             assert not preparation.reused
             assert place.workspace.exec("cat /opt/version; ls /usr").stdout.text == f"{number}\n"
         assert prepared(sandlot, plan)[1], "the same name with the same content"
+
+
+def test_a_suite_says_how_trials_are_isolated_and_nothing_runs_with_less(sandlot: Sandlot, tmp_path: Path) -> None:
+    folder = str(template(tmp_path))
+    enough = WorkspacePlan(POOLED, template=folder, min_isolation="kernel")
+    with Preparation(sandlot, enough, "run") as preparation, preparation.trial(CASE, nth()) as place:
+        assert place.workspace.info.isolation.satisfies(IsolationLevel.KERNEL)
+    plain = WorkspacePlan(POOLED, template=folder)
+    assert not prepared(sandlot, plain)[1], "a base is known by how what is forked from it is isolated"
+    with pytest.raises(IsolationUnavailable, match="vm was demanded"):
+        prepared(sandlot, WorkspacePlan(POOLED, template=folder, runtime="bubblewrap", min_isolation="vm"))

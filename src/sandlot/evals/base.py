@@ -11,6 +11,7 @@ from sandlot.errors import Conflict
 from sandlot.evals import pool, staging, verify
 from sandlot.evals.cases import HookName, Repo, WorkspacePlan
 from sandlot.evals.hook_files import digest_of
+from sandlot.evals.isolation import isolation_of, isolation_words
 from sandlot.evals.plan_hooks import PlanHooks
 from sandlot.evals.repos import Resolved, contained, resolve
 from sandlot.sdk import Sandlot, Workspace
@@ -73,6 +74,7 @@ class BaseMaker:
         facts = {
             "template": self._template,
             "environment": self._environment,
+            "isolation": isolation_of(self._plan),
             "repos": [each.facts() for each in self.repos],
             "surroundings": asdict(self._surroundings),
             "before_all": before and {
@@ -117,7 +119,8 @@ class BaseMaker:
             raise
 
     def _seed(self, labels: Mapping[str, str]) -> Workspace:
-        words = {**self._surroundings.words(), "environment": self._environment or None}
+        inside = {"environment": self._environment or None, **isolation_words(self._plan)}
+        words = {**self._surroundings.words(), **inside}
         if not self._stages:
             made = self._sandlot.create(self._plan.template, labels=labels, **words)
         else:

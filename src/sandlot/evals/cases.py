@@ -180,6 +180,10 @@ class WorkspacePlan:
     hooks_enabled: bool = True
     environment: str | None = None
     """What is inside besides the files; None: the user's setting."""
+    runtime: str | None = None
+    """What isolates trials; None: the user's setting."""
+    min_isolation: str | None = None
+    """The least isolation level of trials."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment of the target's commands, where the format of a task has one; a target's own ``env`` wins."""
     provenance: Mapping[str, str] = field(default_factory=dict)

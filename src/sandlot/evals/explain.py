@@ -34,7 +34,7 @@ def explain(plan: RunPlan) -> dict[str, Any]:
 def settings(plan: WorkspacePlan) -> list[dict[str, Any]]:
     """Name, value and origin of each setting that has a value."""
     values: dict[str, Any] = {"mode": plan.mode.value, "path": plan.path, "template": plan.template}
-    values["environment"] = plan.environment
+    values |= {"environment": plan.environment, "runtime": plan.runtime, "min_isolation": plan.min_isolation}
     for repo in plan.repos:
         values[f"repos.{repo.path}"] = f"{repo.url}@{repo.ref or 'HEAD'}" + (
             f"~{repo.ancestor}" if repo.ancestor else ""

@@ -26,6 +26,7 @@ from sandlot.evals.cases import HookName, TestCase, WorkspaceMode, WorkspacePlan
 from sandlot.evals.gitclient import cancelled_by
 from sandlot.evals.hook_files import left_out_of
 from sandlot.evals.hooks import HookContext
+from sandlot.evals.isolation import isolation_words
 from sandlot.evals.place import START, TrialPlace, discard
 from sandlot.evals.plan_hooks import PlanHooks
 from sandlot.evals.repos import Resolved
@@ -84,7 +85,8 @@ class Preparation:
         """For the run's manifest."""
         return {
             "mode": self.plan.mode.value, "path": self.plan.path, "template": self.plan.template,
-            "environment": self.plan.environment,
+            "environment": self.plan.environment, "runtime": self.plan.runtime,
+            "min_isolation": self.plan.min_isolation,
             "fingerprint": self.fingerprint, "reused": self.reused, "repos": [each.facts() for each in self.repos],
             "base": self._base and self._base.id,
         }  # fmt: skip
@@ -183,7 +185,7 @@ class Preparation:
             self._sandlot,
             self.plan.path or "",
             labels,
-            {**self._surroundings.words(), "environment": self.plan.environment},
+            {**self._surroundings.words(), "environment": self.plan.environment, **isolation_words(self.plan)},
         )
 
     # -- trials -----------------------------------------------------------------------------------------------------

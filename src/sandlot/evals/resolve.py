@@ -87,13 +87,17 @@ def resolve(layers: Sequence[Layer], options: WorkspaceOptions, place: Place, pr
         if layer.model.repos is not None:
             repos = repos_of(layer.model.repos, layer.document, (*layer.keys, "repos"), problems)
             provenance["repos"] = str(layer.place("repos"))
-    environment = None
+    chosen: dict[str, str | None] = dict.fromkeys(("environment", "runtime", "min_isolation"))
     for layer in layers:
-        if layer.model.environment is not None:
-            environment = layer.model.environment
-            provenance["environment"] = str(layer.place("environment"))
+        for name in chosen:
+            if (written := getattr(layer.model, name)) is not None:
+                chosen[name] = written
+                provenance[name] = str(layer.place(name))
     hooks, enabled = _hooks(layers, provenance, problems)
-    return WorkspacePlan(mode, path, template, repos, hooks, enabled, environment, provenance=provenance)
+    return WorkspacePlan(
+        mode, path, template, repos, hooks, enabled,
+        chosen["environment"], chosen["runtime"], chosen["min_isolation"], provenance=provenance,
+    )  # fmt: skip
 
 
 def _mode_and_path(

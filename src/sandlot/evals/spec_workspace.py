@@ -120,6 +120,12 @@ class WorkspaceModel(Strict):
     environment: Filled | None = Field(
         None, description="What is inside besides the files: host, or a name of sandlot env list. [the user's setting]"
     )
+    runtime: Literal["bubblewrap", "qemu", "auto"] | None = Field(
+        None, description="What isolates trials; auto: the cheapest that reaches min_isolation. [the user's setting]"
+    )
+    min_isolation: Literal["none", "process", "kernel", "vm-emulated", "vm"] | None = Field(
+        None, description="Nothing runs that is isolated less: the run fails. [the user's setting]"
+    )
     repos: list[RepoModel] | None = None
     hooks: HooksModel | None = None
     isolation: Literal["per_test"] | None = Field(None, description="Every test has a workspace of its own, always.")
