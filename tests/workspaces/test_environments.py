@@ -129,6 +129,8 @@ def test_a_missing_environment_is_refused_with_what_makes_it(sandlot: Sandlot) -
             sandlot.create(environment=name)
         assert hint in caught.value.hint
     assert sandlot.list() == []
+    with pytest.raises(EnvironmentNotFound, match="this machine's own"):
+        sandlot.environments.inspect("host")
 
 
 def test_an_environment_that_was_taken_away_by_force_fails_closed(sandlot: Sandlot, tiny: str) -> None:

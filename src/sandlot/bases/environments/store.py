@@ -96,6 +96,8 @@ class EnvironmentStore:
 
     def find(self, text: str) -> tuple[str, Environment]:
         """(name, environment) of a name, a digest's beginning, or ``NAME@DIGEST``. Raises EnvironmentNotFound."""
+        if text == HOST:
+            raise EnvironmentNotFound(f"{HOST} is this machine's own /usr; there is nothing of it in the store")
         name, digest = split_label(text)
         found = self.read(digest) or self._by_digest(digest) if digest else self.named(name) or self._by_digest(name)
         if found is None:
