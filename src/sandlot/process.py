@@ -227,12 +227,17 @@ def spawn_detached(
     return process
 
 
+_PDEATHSIG, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 24, 38
+_CAPABILITIES = 64
+
+
 def spawn_bound(
     argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str], log: int, pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a process that the kernel kills when we end, however we do (PR_SET_PDEATHSIG, prctl(2)).
+    """Start a process that the kernel kills when we end, however we do, and that has no privilege, also as root.
 
-    The kernel means the thread that starts it: call this from one that lives as long as the process.
+    The kernel means the thread that starts it (PR_SET_PDEATHSIG, prctl(2)): call this from one that lives as long as
+    the process. Nothing it starts can get privileges again; files of this user stay open to it.
     """
     import ctypes
     import subprocess
@@ -241,7 +246,11 @@ def spawn_bound(
     parent = os.getpid()
 
     def bind() -> None:
-        prctl(1, int(signal.SIGKILL), 0, 0, 0)
+        prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        for capability in range(_CAPABILITIES):  # what is not in the bounding set is not there after the exec
+            if prctl(_DROP_BOUND, capability, 0, 0, 0) != 0:
+                break  # there are no more, or we are nobody who has any
         if os.getppid() != parent:  # it ended before the kernel knew
             os._exit(1)
 

@@ -13,7 +13,6 @@ __all__ = ["guest_findings"]
 
 def guest_findings(context: Context, *, deep: bool) -> tuple[ProbeReport | None, list[Finding]]:
     """What works with QEMU, and what is ready. A guest is started only when ``deep``: that takes seconds to minutes."""
-    from sandlot.runtimes.qemu.places import Places
     from sandlot.runtimes.qemu.probe import Prober
 
     prober = Prober(context.paths)
@@ -23,13 +22,5 @@ def guest_findings(context: Context, *, deep: bool) -> tuple[ProbeReport | None,
         return None, [Finding("qemu.guest", False, error.message, error.hint, required=False)]
     findings = [replace(finding, required=False) for finding in report.findings]
     if report.available:
-        templates = Places.of(context.paths).templates
-        made = [each for each in templates.iterdir() if (each / "about.json").is_file()] if templates.is_dir() else []
-        if made:
-            size = sum(file.stat().st_blocks * 512 for each in made for file in each.iterdir())
-            detail = f"warm: {len(made)} templates of guests, {size >> 20} MiB"
-        else:
-            detail = "cold: the first workspace boots a guest, which takes seconds to a minute"
-        fix = "sandlot prepare --runtime qemu"
-        findings.append(Finding("qemu.template", bool(made), detail, "" if made else fix, required=False))
+        findings.append(prober.template())
     return report, findings

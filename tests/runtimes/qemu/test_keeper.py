@@ -56,6 +56,22 @@ def test_qemu_and_its_keeper_end_together(runtime: QemuRuntime, tmp_path: Path, 
         pass
 
 
+def test_qemu_has_no_privilege_and_a_filter_for_system_calls(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = request_in(runtime, tmp_path)
+    instance = runtime.launch(request)
+    try:
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{instance.agent_pid}/status").read_text().splitlines() if line
+        )
+        names = ("CapPrm", "CapEff", *(["CapBnd"] if os.geteuid() == 0 else []))
+        assert [status[name].strip() for name in names] == ["0" * 16] * len(names)
+        assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+        environment = Path(f"/proc/{instance.agent_pid}/environ").read_bytes().split(b"\0")
+        assert sorted(filter(None, environment)) == [b"LC_ALL=C", b"PATH=/usr/bin:/bin"]
+    finally:
+        runtime.kill(instance)
+
+
 def test_a_guest_whose_agent_ended_is_gone(runtime: QemuRuntime, tmp_path: Path) -> None:
     request = dataclasses.replace(request_in(runtime, tmp_path), idle_timeout_s=1)
     instance = runtime.launch(request)
