@@ -173,12 +173,12 @@ def _plan(request: LaunchRequest, staged: Staged, etc: dict[str, int], nodes: Pa
     plan = Plan()
     plan.isolate(request.hostname)
     plan.root(etc)
-    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes)
+    prefixes = dict.fromkeys([*request.toolchains, *([staged.prefix] if staged.prefix else [])])
+    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes, tuple(prefixes))
     plan.show(staged.folder, INSIDE)
     if request.trust is not None:
         plan.show(request.trust, TRUST)
-    prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
-    for prefix in dict.fromkeys(prefixes):
+    for prefix in prefixes:
         plan.show(prefix, str(prefix))
     for area in request.areas:
         plan.area(area)
