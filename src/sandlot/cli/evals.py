@@ -52,18 +52,19 @@ def _run(parsed: argparse.Namespace) -> int:
     from sandlot.evals import real
     from sandlot.evals.manifest import new_id
     from sandlot.evals.runs import runs_folder
-    from sandlot.evals.session import begin, plan_run
+    from sandlot.evals.session import begin, check_apart, plan_run
 
     plan = plan_run(options_of(parsed, _baseline(parsed)), real.load, real.targets_near)
     real.check(plan.targets)
     for suite in plan.suites:
         for name in suite.unset:
             _note(f"warning: {suite.file}: the environment has no {name}; nothing stands in its place")
+    here = Path.cwd()
+    check_apart(plan, Path(parsed.output).absolute() if parsed.output else runs_folder(here))
     if parsed.dry_run or parsed.explain:
         _show_plan(plan, parsed)
         return 0
     run_id = new_id()
-    here = Path.cwd()
     root = Path(parsed.output).absolute() if parsed.output else runs_folder(here, make=True) / run_id
     return _go(begin(plan, root, run_id), plan, parsed)
 
