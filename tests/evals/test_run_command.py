@@ -40,8 +40,14 @@ def test_a_run_is_a_folder_with_a_manifest_and_a_file_for_each_trial(cli: Cli, h
     assert [plan["mode"] for plan in manifest["plans"].values()] == ["pooled"]
     assert [plan["provenance"]["mode"] for plan in manifest["plans"].values()] == ["default"]
     assert manifest["versions"]["sandlot"]
-    (prepared,) = (run / "workspaces").iterdir()
-    assert json.loads(prepared.read_bytes())["fingerprint"]
+    (prepared,) = manifest["workspaces"]
+    assert (prepared["plan"], prepared["suite"]) == (next(iter(manifest["plans"])), "first")
+    assert prepared["fingerprint"]
+    (level,) = manifest["isolation"]
+    assert level == json.loads(cli("doctor", "--json").stdout)["isolation"]
+    trials = [json.loads(path.read_bytes()) for path in run.glob("trials/*/1.json")]
+    assert {each["isolation"] for each in trials} == {level}
+    assert json.loads((run / "sessions" / "1.end.json").read_bytes())["isolation"] == [level]
     (patch,) = run.glob("trials/*good*/1.patch")
     assert b"+42" in patch.read_bytes()
     assert (home / ".sandlot" / "runs" / ".gitignore").read_text() == "*\n"

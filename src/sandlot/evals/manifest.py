@@ -1,4 +1,4 @@
-"""The manifest of a run: what is to be run, with what, decided before the first trial."""
+"""The manifest of a run: what is to be run, with what; and what only running it tells, as soon as it is known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from sandlot.errors import StateCorrupt
 from sandlot.evals.cases import Suite, TargetSpec, TestCase
 from sandlot.evals.options import RunOptions
 from sandlot.evals.outcomes import Trial
-from sandlot.evals.trial_records import plain
+from sandlot.evals.project import project_of
+from sandlot.evals.trial_records import plain, trial_of
 
 __all__ = [
     "Manifest",
@@ -68,6 +69,21 @@ class Manifest:
     """The workspace plans as they were resolved, with where each value came from, by their digests."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     merged_from: tuple[str, ...] = ()
+    workspaces: tuple[Mapping[str, Any], ...] = ()
+    """What plans turned out to be, each time one was prepared to something new: plan (its digest), suite, fingerprint,
+    repos with their commits, base. A ref that moved between two sessions is two entries."""
+    isolation: tuple[str, ...] = ()
+    """Isolation levels that trials ran at; there before the first result that says so."""
+
+    def with_workspace(self, facts: Mapping[str, Any]) -> Manifest:
+        """With one more preparation, unless it is known."""
+        known = facts in self.workspaces
+        return self if known else dataclasses.replace(self, workspaces=(*self.workspaces, facts))
+
+    def with_isolation(self, level: str) -> Manifest:
+        """With one more level, unless it is known."""
+        known = not level or level in self.isolation
+        return self if known else dataclasses.replace(self, isolation=tuple(sorted({*self.isolation, level})))
 
     def to_json(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -81,7 +97,7 @@ class Manifest:
             raise StateCorrupt(f"run.json has format {number!r}, this sandlot knows {FORMAT}", hint="upgrade sandlot")
         try:
             trials = tuple(
-                PlannedTrial(Trial(**each["trial"]), str(each["digest"]), str(each["plan"]))
+                PlannedTrial(trial_of(each["trial"]), str(each["digest"]), str(each["plan"]))
                 for each in record["trials"]
             )
             return cls(
@@ -89,13 +105,15 @@ class Manifest:
                 created=str(record["created"]),
                 options=RunOptions.from_json(record["options"]),
                 trials=trials,
-                suites=tuple(record["suites"]),
-                targets=tuple(record["targets"]),
+                suites=tuple(dict(each) for each in record["suites"]),
+                targets=tuple(dict(each) for each in record["targets"]),
                 plans=dict(record["plans"]),
                 versions=dict(record["versions"]),
-                merged_from=tuple(record["merged_from"]),
+                merged_from=tuple(str(each) for each in record["merged_from"]),
+                workspaces=tuple(dict(each) for each in record["workspaces"]),
+                isolation=tuple(str(each) for each in record["isolation"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateCorrupt(f"run.json cannot be read: {error!r}", hint="start a new run") from error
 
 
@@ -145,7 +163,7 @@ def suite_facts(suite: Suite, commits: dict[str, str]) -> dict[str, Any]:
         "description": suite.description,
         "tags": list(suite.tags),
         "commit": commits[folder],
-        "digest": hash_of(plain(suite)),
+        "digest": _portable(suite, suite.file),
     }
 
 
@@ -157,7 +175,7 @@ def target_facts(targets: Sequence[TargetSpec]) -> list[dict[str, Any]]:
             "kind": each.kind,
             "place": str(each.place),
             "placement": each.placement.value,
-            "digest": hash_of(_what(each)),
+            "digest": _portable(each, each.place.file),
         }
         for each in targets
     ]
@@ -180,6 +198,12 @@ def commit_of(folder: str) -> str:
 def _what(value: object) -> Any:
     """Without what says where something stands, instead of what it is."""
     return plain(value, frozenset({"place", "provenance"}))
+
+
+def _portable(value: object, file: str) -> str:
+    """The same on every machine that has the project somewhere: shards of a CI matrix have a checkout each."""
+    text = json.dumps(_what(value), sort_keys=True)
+    return hash_of(text.replace(json.dumps(str(project_of(Path(file).parent)))[1:-1], "."))
 
 
 def hash_of(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ __all__ = ["Load", "RunPlan", "Session", "Targets", "begin", "check_apart", "pla
 Load = Callable[[RunOptions], Sequence[Suite]]
 """Suites with their workspace plans resolved."""
 Targets = Callable[[Path], Mapping[str, TargetSpec]]
+OF_ONE_SESSION = frozenset({"reused", "base"})
+"""Facts of a preparation that the next session has anew, without a difference to any trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,11 @@ class Session:
         self.warnings: list[str] = []
         self.reason = ""
         self._budgets = self._make_budgets()
+        self._manifest = self.folder.manifest
+        self._manifest_lock = threading.Lock()
         self._groups: dict[tuple[int, str, str], Group] = {}
         self._digests: dict[int, str] = {}
+        self._levels: set[str] = set()
 
     @property
     def left(self) -> list[Job]:
@@ -137,8 +143,7 @@ class Session:
         finally:
             if ending is Ending.INTERRUPTED:
                 self.machinery.sweep()
-            levels = sorted({result.isolation for result in self.results.values() if result.isolation})
-            facts = {"ended": now(), "ending": ending, "reason": self.reason, "isolation": levels}
+            facts = {"ended": now(), "ending": ending, "reason": self.reason, "isolation": sorted(self._levels)}
             session.finish({**facts, "warnings": self.warnings})
         return ending
 
@@ -168,8 +173,19 @@ class Session:
             self.warnings += [warning for group in scheduler.groups for warning in group.warnings]
 
     def _save(self, finished: Finished) -> None:
+        if level := finished.result.isolation:
+            self._levels.add(level)
+            self._learn(lambda manifest: manifest.with_isolation(level))
         self.folder.save(finished.result, patch=finished.patch)
         self.results[finished.result.trial.key] = finished.result
+
+    def _learn(self, change: Callable[[Manifest], Manifest]) -> None:
+        """Into run.json, when it is news. Called from the worker threads."""
+        with self._manifest_lock:
+            changed = change(self._manifest)
+            if changed is not self._manifest:
+                self.folder.replace_manifest(changed)
+                self._manifest = changed
 
     def _group(self, job: Job) -> Group:
         if id(job.test) not in self._digests:
@@ -179,7 +195,9 @@ class Session:
         if key not in self._groups:
 
             def ready(prepared: Prepared) -> None:
-                self.folder.remember_workspace(digest, prepared.facts)
+                facts = {name: plain(value) for name, value in prepared.facts.items() if name not in OF_ONE_SESSION}
+                found = {"plan": digest, "suite": job.suite.name, **facts}
+                self._learn(lambda manifest: manifest.with_workspace(found))
 
             self._groups[key] = Group(job.test.workspace, job.target, self.machinery, ready)
         return self._groups[key]
