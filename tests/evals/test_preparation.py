@@ -17,6 +17,7 @@ import pytest
 from sandlot.errors import GitFailed, PathNotFound, Refused, UnsafePath, UsageError, WorkspaceNotFound
 from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
+from sandlot.evals.ownership import left_behind, owning
 from sandlot.evals.prepare import Preparation, Surroundings
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
@@ -203,7 +204,9 @@ def test_what_a_killed_run_left_is_deleted_by_the_next_one_and_a_living_runs_is_
     sandlot: Sandlot, tmp_path: Path
 ) -> None:
     plan = WorkspacePlan(POOLED, template=str(template(tmp_path)))
-    dead = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: "1 1 another-boot"})
+    with owning(sandlot.paths.evals) as gone:  # let go without deleting anything, as a killed process does
+        dead = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: gone})
+    unknown = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: "of another version"})
     theirs = sandlot.create(labels={"mine": "yes"})
     with Preparation(sandlot, plan, "one") as one, one.trial(CASE, nth()) as place:
         with pytest.raises(WorkspaceNotFound):
@@ -211,6 +214,8 @@ def test_what_a_killed_run_left_is_deleted_by_the_next_one_and_a_living_runs_is_
         prepared(sandlot, plan)
         assert place.workspace.exec("true").command.outcome is not None
     assert theirs.status().workspace.id == theirs.id
+    assert unknown.status().workspace.id == unknown.id
+    assert not left_behind(sandlot.paths.evals)
 
 
 def test_a_base_that_somebody_worked_in_is_made_anew(sandlot: Sandlot, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_run_is_a_folder_with_a_manifest_and_a_file_for_each_trial(cli: Cli, h
     assert (prepared["plan"], prepared["suite"]) == (next(iter(manifest["plans"])), "first")
     assert prepared["fingerprint"]
     (level,) = manifest["isolation"]
-    assert level == json.loads(cli("doctor", "--json").stdout)["isolation"]
+    assert level == json.loads(cli("doctor", "--json").stdout)["runtimes"][0]["isolation"]
     trials = [json.loads(path.read_bytes()) for path in run.glob("trials/*/1.json")]
     assert {each["isolation"] for each in trials} == {level}
     assert json.loads((run / "sessions" / "1.end.json").read_bytes())["isolation"] == [level]

@@ -16,13 +16,13 @@ def test_folders_of_dead_processes_are_swept_and_all_others_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("sandlot-eval-1-1-dead", "sandlot-eval-x-y-z", "sandlot-eval-", "other"):
+    for name in ("sandlot-eval-tree-dead", "sandlot-eval-theirs", "other"):
         (tmp_path / name / "inside").mkdir(parents=True)
-    (tmp_path / "sandlot-eval-1-1-link").symlink_to(tmp_path / "other")
+    (tmp_path / "sandlot-eval-tree-link").symlink_to(tmp_path / "other")
     with staged() as mine:
         sweep()
         assert sorted(os.listdir(tmp_path)) == sorted(
-            [mine.name, "sandlot-eval-x-y-z", "sandlot-eval-", "other", "sandlot-eval-1-1-link"]
+            [mine.name, "sandlot-eval-theirs", "other", "sandlot-eval-tree-link"]
         )
         assert os.listdir(tmp_path / "other") == ["inside"]
         assert mine.stat().st_mode & 0o777 == 0o700

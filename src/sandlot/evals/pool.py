@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sandlot import process
 from sandlot.errors import StateUnwritable, WorkspaceBusy, WorkspaceNotFound
+from sandlot.evals.ownership import abandoned, left_behind, owning
 from sandlot.sdk import Sandlot, Workspace
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ KIND = "sandlot.eval.kind"
 """Label: ``pool`` for a prepared base; ``making``, ``temp``, ``trial``, ``grading`` for what dies with its run."""
 FINGERPRINT = "sandlot.eval.fingerprint"
 OWNER = "sandlot.eval.owner"
-"""Label: the process whose run it belongs to."""
+"""Label: whose run it belongs to, by the name of a lock (see ``ownership``)."""
 WAIT_S = 3600.0
 """How long to wait for another process that prepares the same base, hooks included."""
 RUN = "sandlot.eval.run"
@@ -80,25 +80,25 @@ class Pool:
     """Workspaces that stand on it now."""
 
 
-def owner() -> str:
-    """This process, for the label; survives reuse of its pid and a reboot."""
-    mine = process.identify(os.getpid())
-    return f"{os.getpid()} {mine.start_time if mine else 0} {process.boot_id()}"
-
-
-def _is_alive(text: str) -> bool:
-    parts = text.split()
-    if len(parts) != 3 or not (parts[0] + parts[1]).isdigit():
-        return False
-    return process.ProcessIdentity(int(parts[0]), int(parts[1]), parts[2]).alive()
+@contextmanager
+def owner(sandlot: Sandlot) -> Iterator[str]:
+    """For the label: within the block nobody sweeps what bears it. Raises StateUnwritable."""
+    with owning(sandlot.paths.evals) as name:
+        yield name
+    _sweep(sandlot, name)  # its file at least
 
 
 def sweep(sandlot: Sandlot) -> int:
     """Delete the workspaces of runs whose process is no more (kill -9, a crash); how many there were."""
+    return sum(_sweep(sandlot, name) for name in left_behind(sandlot.paths.evals))
+
+
+def _sweep(sandlot: Sandlot, name: str) -> int:
     gone = 0
-    for info in sandlot.list():
-        if info.labels.get(KIND, "pool") != "pool" and not _is_alive(info.labels.get(OWNER, "")):
-            with contextlib.suppress(WorkspaceNotFound, WorkspaceBusy):
+    # One that is busy ends the block by its exception, so that the owner's file stays for the next who looks.
+    with contextlib.suppress(WorkspaceBusy), abandoned(sandlot.paths.evals, name) as dead:
+        for info in sandlot.list(labels={OWNER: name}) if dead else ():
+            with contextlib.suppress(WorkspaceNotFound):
                 sandlot.call("workspace_delete", workspaces=(info.id,))
                 gone += 1
     return gone

@@ -73,6 +73,7 @@ class Preparation:
         self._progress = progress or _silent
         self._hooks = PlanHooks(plan, run_id, left_out_of(plan), cancellation)
         self._stack = ExitStack()
+        self._owner = ""
         self._base: Workspace | None = None
 
     @property
@@ -95,6 +96,7 @@ class Preparation:
         """
         with ExitStack() as undo, cancelled_by(self._cancellation):
             undo.callback(self._stack.close)
+            self._owner = self._stack.enter_context(pool.owner(self._sandlot))
             pool.sweep(self._sandlot)
             staging.sweep()
             if self.serial:
@@ -264,7 +266,7 @@ class Preparation:
     # -- small things -----------------------------------------------------------------------------------------------
 
     def _labels(self, kind: str) -> Mapping[str, str]:
-        return {pool.KIND: kind, pool.OWNER: pool.owner(), pool.RUN: self.run_id[:200]}
+        return {pool.KIND: kind, pool.OWNER: self._owner, pool.RUN: self.run_id[:200]}
 
     def _lock(self, name: str, *, alone: bool) -> contextlib.AbstractContextManager[None]:
         return pool.lock(self._sandlot, name, alone=alone, cancellation=self._cancellation)
