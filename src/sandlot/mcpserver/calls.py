@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sandlot.errors import SandlotError
+from sandlot.evals.requests import EVALS
 from sandlot.mcpserver.answering import CAP, Answer, Asked
 from sandlot.mcpserver.cleaning import cut, size_of
 from sandlot.mcpserver.exports import exported_safely
@@ -38,6 +39,7 @@ LEAST = 64
 """Bytes, or rows, below which an answer is not made smaller by asking again."""
 _LOOK_S = 0.25
 _WAITS = {
+    "eval_results": ("wait",),
     "shell_read": ("wait", "idle"),
     "service_stop": ("grace",),
     "workspace_logs": ("wait",),
@@ -76,6 +78,10 @@ class Work:
     def run(self, arguments: Mapping[str, Any], project: Project) -> Answer:
         """Do it and answer. Raises SandlotError; Cancelled when it was cancelled, and undone or ended then."""
         fields = _patient(self.tool.operation, self.tool.fields(arguments))
+        if self.tool.operation in EVALS:
+            from sandlot.mcpserver import evals
+
+            return evals.answer(self, EVALS[self.tool.operation].request(**fields), project)
         with contextlib.ExitStack() as stack:
             fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, self.state_folder, stack)
             self.cancellation.check()

@@ -3,6 +3,9 @@
 A tree from inside may hold a repository with hooks, or settings of an editor, a shell or an agent that name programs.
 Below a folder of the user's project these would be found by the user's own tools. An archive does nothing until the
 user unpacks it, so it may hold anything.
+
+Suites of evals, and the targets that they are given to, are such things too: ``eval_run`` takes what lies below the
+project for the user's, so a chat must have no way to put any there (it could name keys, folders and hosts in them).
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LIVELY", "exported_safely"]
 
 LIVELY = frozenset({
-    ".claude", ".codex", ".cursor", ".devcontainer", ".envrc", ".gemini", ".git", ".idea", ".mcp.json", ".opencode",
-    ".vscode", ".windsurf", ".zed",
+    ".agentv", ".claude", ".codex", ".cursor", ".devcontainer", ".envrc", ".gemini", ".git", ".idea", ".mcp.json",
+    ".opencode", ".sandlot", ".vscode", ".windsurf", ".zed", "targets.yaml",
 })  # fmt: skip
 """Names that tools act upon by themselves, in any folder they come across."""
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -56,10 +59,21 @@ def exported_safely(fields: dict[str, Any], sandlot: Sandlot) -> Iterator[None]:
 
 
 def _lively_in(path: str) -> str | None:
-    for _, folders, files in os.walk(path):
+    if os.path.isfile(path):
+        return _lively(os.path.dirname(path), os.path.basename(path))
+    for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
-            if name.casefold() in LIVELY:
-                return name
+            if found := _lively(folder, name):
+                return found
+    return None
+
+
+def _lively(folder: str, name: str) -> str | None:
+    from sandlot.evals.discovery import is_suite
+
+    path = Path(folder, name)
+    if name.casefold() in LIVELY or (path.is_file() and is_suite(path)):
+        return name
     return None
 
 
