@@ -20,6 +20,7 @@ from sandlot.errors import (
     Conflict,
     SandlotError,
     StateUnwritable,
+    WorkspaceFailure,
 )
 from sandlot.model.limits import Limits
 from sandlot.model.network import Network
@@ -80,8 +81,20 @@ def socket_of(context: Context, record: WorkspaceRecord) -> Path:
 
 
 def is_running(context: Context, record: WorkspaceRecord) -> bool:
-    """Whether its processes exist right now."""
-    return record.instance is not None and context.runtime(record.runtime).alive(record.instance)
+    """Whether its processes exist right now, here or in another container that shares our state folder."""
+    instance = record.instance
+    if instance is None or not context.runtime(record.runtime).alive(instance):
+        return False
+    return not process.foreign(instance.boot) or _listens(context, record)
+
+
+def _listens(context: Context, record: WorkspaceRecord) -> bool:
+    """Whether its agent takes connections: a socket is the kernel's, not a pid namespace's."""
+    try:
+        with Channel(socket_of(context, record)):
+            return True
+    except (SandlotError, OSError):
+        return False
 
 
 def state_of(context: Context, record: WorkspaceRecord) -> WorkspaceState:
@@ -254,7 +267,15 @@ def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
 
 
 def kill(context: Context, record: WorkspaceRecord, instance: Instance) -> None:
-    """End every process of an instance, on both sides of the wall. Ending an ended one is not an error."""
+    """End every process of an instance, on both sides of the wall. Ending an ended one is not an error.
+
+    Raises WorkspaceFailure when they are in another container.
+    """
+    if process.foreign(instance.boot):
+        if instance == record.instance and _listens(context, record):
+            message = f"workspace {record.label} runs in another container, and its processes are out of reach"
+            raise WorkspaceFailure(message, hint="end it there")
+        return
     context.runtime(record.runtime).kill(instance)
     if instance.gateway_pid:
         from sandlot.workspaces.network import control
