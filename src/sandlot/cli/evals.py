@@ -93,7 +93,7 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     name = run_id if folder.root.name == run_id else str(folder.root)
     try:
         with folder.lock(), Sandlot() as sandlot:
-            session = Session(folder, plan, RealMachinery(sandlot, run_id))
+            session = Session(folder, plan, RealMachinery(sandlot, run_id, [job.test for job in plan.jobs]))
             progress = Progress(len(session.trials), plan.workers, session.results.values())
             again = {job.trial.key for job in session.left if job.trial.key in session.results}
             display = RunDisplay(progress, quiet=parsed.json)

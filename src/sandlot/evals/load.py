@@ -46,7 +46,7 @@ def _load(found: Found, options: WorkspaceOptions, environ: Mapping[str, str], p
     if found.kind is Kind.HARBOR:
         from sandlot.evals.harbor import load_harbor
 
-        return load_harbor(found.path, options, environ, problems)
+        return load_harbor(found.path, options, problems)
     if found.kind is Kind.SKILL:
         from sandlot.evals.agent_skills import load_skill
 

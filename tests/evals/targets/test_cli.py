@@ -72,7 +72,7 @@ def test_a_command_has_nothing_on_standard_input(workspace: Workspace) -> None:
         ("echo trouble >&2; exit 3", "exit status 3: trouble"),
         ("no-such-program", "exit status 127"),
         ("kill -9 $$", "exit status 137"),
-        ("true {OUTPUT_FILE}", "left no output file"),
+        ("true {OUTPUT_FILE}", "left no output file that can be used"),
     ],
 )
 def test_a_command_that_fails_is_an_error_and_no_answer(workspace: Workspace, command: str, why: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from sandlot.errors import CommandInterrupted, FileRefused, PathNotFound
@@ -22,11 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["Command", "How", "Tests", "read_how", "read_timeout", "run_graded"]
 
 T = TypeVar("T")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+SECRET_CHARACTERS = 8
+"""Values of the host's variables as long as that are taken out of what is kept; shorter ones are words like ``1``."""
 DEFAULT_S = 600.0
 ANYWHERE = "{REPORT}"
 SHOWN = 20
 NOT_RUNNABLE = (125, 126, 127)
 """Exit codes of a shell that could not run the command at all: the suite's fault, not the target's."""
+KILLED = 128
+"""Exit codes above it are those of a shell whose command was ended by a signal."""
 QUIET = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PIP_NO_INPUT": "1"}
 """Nothing of the target's can come by a home or a cache: the home in a grading workspace is a new one."""
 
@@ -40,6 +48,20 @@ class How:
     cwd: str
     env: Mapping[str, str]
     timeout_s: float
+    of_host: Mapping[str, str] = field(default_factory=dict)
+    """Variables whose ``${NAME}`` and ``${NAME:-default}`` are the host's, looked up when the grader runs and not
+    before: nobody needs the keys of graders that never run. Only task formats that have such variables make them."""
+
+    def environment(self) -> dict[str, str]:
+        """Raises GraderFailed for a variable that is not set."""
+
+        def value(match: re.Match[str]) -> str:
+            found = os.environ.get(match[1], match[2])
+            if found is None:
+                raise GraderFailed(f"the variable {match[1]} is not set")
+            return found
+
+        return {**QUIET, **self.env, **{name: _VARIABLE.sub(value, text) for name, text in self.of_host.items()}}
 
 
 def read_how(spec: GraderSpec, fields: Fields, protect: tuple[str, ...]) -> How:
@@ -53,6 +75,7 @@ def read_how(spec: GraderSpec, fields: Fields, protect: tuple[str, ...]) -> How:
         f"/workspace/{cwd}".rstrip("/"),
         fields.words("env"),
         read_timeout(fields),
+        fields.words("env_of_host"),
     )
 
 
@@ -67,10 +90,13 @@ def read_timeout(fields: Fields) -> float:
 
 def run_graded(how: How, subject: Subject, workspace: Workspace, command: tuple[str, ...]) -> Ran:
     """In the grading workspace, with nothing on standard input. Raises GraderFailed when it could not run."""
+    env = how.environment()
     ran = run_inside(
-        workspace, command, env={**QUIET, **how.env}, cwd=how.cwd, timeout_s=how.timeout_s,
-        cancellation=subject.cancellation,
+        workspace, command, env=env, cwd=how.cwd, timeout_s=how.timeout_s, cancellation=subject.cancellation,
     )  # fmt: skip
+    for name in how.of_host:  # what is graded runs with it, and what it prints is kept
+        if len(env[name]) >= SECRET_CHARACTERS:
+            ran = replace(ran, log=ran.log.replace(env[name], f"[{name}]"))
     if ran.exit_status in NOT_RUNNABLE and not ran.timed_out:
         raise GraderFailed(f"the command could not run: exit status {ran.exit_status}: {ran.log.strip()[-500:]}")
     return ran
@@ -134,8 +160,9 @@ class Tests(Grader):
     how: How
     report: str | None
     """None: only the exit code counts."""
-    reward: str | None
-    """A file with one number from 0 to 1, which is the score."""
+    reward: tuple[str, ...]
+    """The first of these files that is there holds a number from 0 to 1, which is the score; in a file of JSON it is
+    the value of ``reward``."""
     must_pass: tuple[str, ...]
     min_tests: int
     partial: bool
@@ -148,14 +175,14 @@ class Tests(Grader):
         report = fields.optional_text("junit")
         if report is None and any("{REPORT}" in word for word in how.command):
             report = ANYWHERE
-        reward = fields.optional_text("reward")
+        reward = fields.texts("reward")
         must_pass = (*fields.texts("fail_to_pass"), *fields.texts("pass_to_pass"))
         least = fields.count("min_tests", least=0)
         partial = fields.flag("partial")
         if report is None and (must_pass or partial or least):
             hint = "put {REPORT} into the command: pytest --junitxml={REPORT}"
             raise fields.wrong("there is no report to read", hint)
-        if reward is not None and report is not None:
+        if reward and report is not None:
             raise fields.wrong("'junit' and 'reward' exclude each other")
         return cls(how, report, reward, must_pass, 1 if least is None else least, partial)
 
@@ -164,27 +191,32 @@ class Tests(Grader):
         place = f"/tmp/sandlot-{secrets.token_hex(8)}.xml"  # noqa: S108  inside the workspace
         report = place if self.report == ANYWHERE else self.report
         command = tuple(word.replace("{REPORT}", report or place) for word in self.how.command)
-        says = self.reward or report
+        says = self.reward or ((report,) if report else ())
 
-        def run() -> tuple[Ran, str | None]:
+        def run() -> tuple[Ran, tuple[str, str] | None]:
             with grading_place(subject, self.how.hidden) as workspace:
-                if says is not None:
-                    _no_report_yet(workspace, says)
+                for path in says:
+                    _no_report_yet(workspace, path)
                 ran = run_graded(self.how, subject, workspace, command)
-                return ran, None if says is None else _read_report(workspace, says)
+                found = ((path, _read_report(workspace, path)) for path in says)
+                return ran, next(((path, text) for path, text in found if text is not None), None)
 
         found = survived(run)
         return BROKEN if found is None else self._judge(*found, self.how.hidden.left_out(subject))
 
-    def _judge(self, ran: Ran, text: str | None, left_out: tuple[str, ...]) -> Finding:
+    def _judge(self, ran: Ran, written: tuple[str, str] | None, left_out: tuple[str, ...]) -> Finding:
         details = {"exit_code": ran.exit_status, "output": ran.log[-4000:], "not_brought_along": list(left_out[:SHOWN])}
-        if self.report is None and self.reward is None:
+        if self.report is None and not self.reward:
             return Finding.of(not ran.failure, "the tests' exit code is 0", **details)
-        if text is None or ran.timed_out:
+        if written is None or ran.timed_out:
             why = ran.failure or "the runner ended without a report"
             return Finding(0.0, misses=("a complete test run",), reasoning=why, details=details)
-        if self.reward is not None:
-            return _rewarded(text, details)
+        path, text = written
+        if self.reward:
+            if ran.exit_status > KILLED:  # whoever ended the tests may have written the reward, too
+                why = f"the tests were killed: {ran.failure}"
+                return Finding(0.0, misses=("a complete test run",), reasoning=why, details=details)
+            return _rewarded(_reward_of(text) if path.endswith(".json") else text, details)
         try:
             report = read_junit(text)
         except JunitProblem as problem:
@@ -216,6 +248,17 @@ class Tests(Grader):
         return Finding(share if self.partial else float(not report.failed), hits, misses, ran.failure, details)
 
 
+def _reward_of(text: str) -> str:
+    """The value of ``reward`` as text; empty when there is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    value = found.get("reward") if isinstance(found, dict) else None
+    # Beyond a float's range is no number from 0 to 1 either.
+    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
 def _rewarded(text: str, details: Mapping[str, object]) -> Finding:
     try:
         score = float(text.strip()[:40])
@@ -223,8 +266,8 @@ def _rewarded(text: str, details: Mapping[str, object]) -> Finding:
         score = math.nan
     if not 0 <= score <= 1:
         return Finding(0.0, misses=("a reward",), reasoning=f"no number from 0 to 1: {text[:40]!r}", details=details)
-    text = f"reward {score:g}"
-    return Finding(score, (text,) if score == 1 else (), () if score == 1 else (text,), details=details)
+    said = f"reward {score:g}"
+    return Finding(score, (said,) if score == 1 else (), () if score == 1 else (said,), details=details)
 
 
 def _times(names: tuple[str, ...], wanted: str) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from sandlot.evals.outcomes import TargetAnswer, ToolCall, Usage
 
 __all__ = ["amount", "answer_from", "answer_of", "content_text", "count", "tool_calls", "usage_of"]
+
+
+MOST = 1e15
+"""A larger number of tokens, milliseconds or dollars is none."""
 
 
 def answer_from(text: str, *, duration_ms: int, log: str = "") -> TargetAnswer:
@@ -95,7 +98,10 @@ def content_text(content: Any) -> str:
             if isinstance(text, str):
                 parts.append(text)
         return "\n".join(parts)
-    return json.dumps(content, ensure_ascii=False)
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except RecursionError:
+        return "[nested too deeply]"
 
 
 def count(value: Any) -> int | None:
@@ -106,8 +112,8 @@ def count(value: Any) -> int | None:
 
 def amount(value: Any) -> float | None:
     """A finite number that is not negative, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+        return None  # not by math.isfinite: that fails with whole numbers beyond a float's range
     return float(value)
 
 
