@@ -6,6 +6,7 @@ process in every container.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -163,6 +164,7 @@ def run(
         pass_fds=pass_fds,
         start_new_session=True,
     )
+    _ours[process.pid] = process
     try:
         out, err = process.communicate(stdin, timeout=timeout)
     except BaseException:
@@ -173,10 +175,23 @@ def run(
         process.wait()
         raise
     finally:
+        _ours.pop(process.pid, None)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
     return Completed(process.returncode, out or b"", err or b"")
+
+
+_ours: dict[int, subprocess.Popen[bytes]] = {}
+"""Those of ``run`` and ``piped``, until they were collected."""
+
+
+@atexit.register
+def _end_ours() -> None:
+    """A thread that nobody waits for any more (after ctrl-C, say) runs no ``finally``: what it started ends here."""
+    for pid in list(_ours):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -201,12 +216,14 @@ def piped(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    _ours[process.pid] = process
     try:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        _ours.pop(process.pid, None)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it did not read of what we wrote

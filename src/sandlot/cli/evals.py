@@ -83,6 +83,7 @@ def _resume(parsed: argparse.Namespace) -> int:
 def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     """Run what is left, with the folder locked, then print the report and judge it."""
     from sandlot.cli.eval_progress import RunDisplay
+    from sandlot.cli.eval_signals import ended_by_the_first_signal
     from sandlot.evals.progress import Progress
     from sandlot.evals.real import RealMachinery
     from sandlot.evals.run import Watch
@@ -92,7 +93,7 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     run_id = folder.manifest.id
     name = run_id if folder.root.name == run_id else str(folder.root)
     try:
-        with folder.lock(), Sandlot() as sandlot:
+        with ended_by_the_first_signal(), folder.lock(), Sandlot() as sandlot:
             session = Session(folder, plan, RealMachinery(sandlot, run_id, [job.test for job in plan.jobs]))
             progress = Progress(len(session.trials), plan.workers, session.results.values())
             again = {job.trial.key for job in session.left if job.trial.key in session.results}
@@ -110,6 +111,9 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print_error(Interrupted("interrupted", hint=f"sandlot eval resume {name}"), json_wanted=parsed.json)
         return Interrupted.exit_status
+    except SystemExit:  # SIGTERM, SIGHUP
+        _note(f"ended from outside; finish it: sandlot eval resume {name}")
+        raise
     return _conclude(folder, plan, ending, parsed, name)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandlot.errors import UsageError, WorkspaceBusy, WorkspaceNotFound
+from sandlot.errors import SandlotError, UsageError
 from sandlot.evals.cases import Placement, Suite, TargetSpec, TestCase, WorkspacePlan
 from sandlot.evals.manifest import hash_of
 from sandlot.evals.trial_records import plain
@@ -152,7 +152,7 @@ class RealMachinery:
         for info in self._sandlot.list(labels={RUN_LABEL: self._run_id}):
             if info.labels.get(KIND_LABEL) == "pool":  # complete, and for every later run
                 continue
-            with contextlib.suppress(WorkspaceNotFound, WorkspaceBusy):
+            with contextlib.suppress(SandlotError):  # gone, or busy; it goes with the next sweep or by its retention
                 self._sandlot.call("workspace_delete", workspaces=(info.id,))
                 gone += 1
         return gone
