@@ -85,9 +85,9 @@ conformance: $(STAMP) ## the official MCP conformance suite and Inspector agains
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sandlot-clients
 CLIENT_PACKAGES := @anthropic-ai/claude-code@2.1.329 @openai/codex@0.169.0 opencode-ai@1.18.33 @google/gemini-cli@0.61.0
 
-hosts: $(STAMP) ## real chat clients from npm, in a cache folder: connect, doctor, repair, one model turn each (minutes)
+hosts: $(STAMP) ## real chat clients from npm, in a cache folder: connect, doctor, repair, one model turn each; as targets of evals (minutes)
 	npm install --no-audit --no-fund --prefix "$(CLIENTS)" $(CLIENT_PACKAGES)
-	SANDLOT_CLIENTS="$(CLIENTS)" $(PYTEST) -m slow tests/hosts
+	SANDLOT_CLIENTS="$(CLIENTS)" $(PYTEST) -m slow tests/hosts tests/evals/targets/test_real_agents.py
 
 soak: $(STAMP) ## 20 shells and 20 services in 10 workspaces, 10 minutes of mixed work (SANDLOT_SOAK_S)
 	$(PYTEST) -n 0 -m slow -s tests/chaos/test_soak.py

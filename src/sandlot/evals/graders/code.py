@@ -59,6 +59,9 @@ class CodeGrader(Grader):
             placement == Placement.HOST,
         )
 
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:
+        return (*self.hidden.sources, self.folder) if static else self.hidden.sources
+
     def find(self, subject: Subject) -> Finding:
         given = json.dumps(_given(subject, self.config, None if self.on_host else "/workspace")).encode()
         if self.on_host:

@@ -132,6 +132,9 @@ class Command(Grader):
     def read(cls, spec: GraderSpec, fields: Fields) -> Command:
         return cls(read_how(spec, fields, ()), fields.count("exit_code", most=255) or 0)
 
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:  # noqa: ARG002  of code-graders
+        return self.how.hidden.sources
+
     def find(self, subject: Subject) -> Finding:
         ran = survived(lambda: self._run(subject))
         if ran is None:
@@ -185,6 +188,9 @@ class Tests(Grader):
         if reward and report is not None:
             raise fields.wrong("'junit' and 'reward' exclude each other")
         return cls(how, report, reward, must_pass, 1 if least is None else least, partial)
+
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:  # noqa: ARG002  of code-graders
+        return self.how.hidden.sources
 
     def find(self, subject: Subject) -> Finding:
         # A name that nothing can have been prepared for.

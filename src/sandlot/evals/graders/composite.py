@@ -48,6 +48,9 @@ class Composite(Grader):
     def asks_a_model(self) -> bool:
         return any(grader.asks_a_model for _, grader in self.members)
 
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:
+        return tuple(path for _, grader in self.members for path in grader.hidden_from_targets(static=static))
+
     def find(self, subject: Subject) -> Finding:
         from sandlot.evals.graders import grade_all
         from sandlot.evals.scoring import first_missed

@@ -75,6 +75,11 @@ class HiddenFiles:
             checked.append((place, host))
         return cls(tuple(checked), fields.texts("protect", protect))
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where they are on the host."""
+        return tuple(host for _, host in self.files)
+
     def leaves_out(self, path: str) -> bool:
         """Whether the target's change of this path (relative to /workspace) is not brought along."""
         if any(fnmatch.fnmatchcase(part, glob) for part in path.split("/") for glob in self.protect if "/" not in glob):
