@@ -168,3 +168,29 @@ def test_what_a_target_needs_is_known_before_its_workspace_is_made(tmp_path: Pat
     assert needs.toolchains == (str(tmp_path / "agent"),)
     assert needs.allow == ("pypi.org", "api.example.com")
     assert needs.secrets["KEY"].env == "MY_KEY"
+
+
+def test_an_output_file_on_the_host_is_a_regular_file_or_none(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the operator")
+    for left in ("mkfifo {OUTPUT_FILE}", f"ln -s {tmp_path}/secret {{OUTPUT_FILE}}", "mkdir {OUTPUT_FILE}"):
+        found = run_target(target("cli", tmp_path, Placement.HOST, command=left), case(), None)
+        assert "left no output file that can be used" in found.error, left
+        assert found.text == ""
+
+
+def test_an_answer_that_is_too_large_is_an_error_and_not_cut(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandlot.evals.targets.cli.ANSWER_BYTES", 1000)
+    monkeypatch.setattr("sandlot.evals.targets.commandline.KEPT_BYTES", 1000)
+    for command in ("head -c 1001 /dev/zero", "head -c 1001 /dev/zero >{OUTPUT_FILE}"):
+        assert run_target(target("cli", command=command), case(), workspace).error, command
+    for command in ("head -c 1000 /dev/zero", "head -c 1000 /dev/zero >{OUTPUT_FILE}"):
+        assert run_target(target("cli", command=command), case(), workspace).error == "", command
+
+
+def test_several_messages_become_one_prompt_that_says_who_spoke(workspace: Workspace) -> None:
+    said = (("user", "2+2?"), ("assistant", "4"), ("user", "and 3+3?"))
+    messages = tuple(Message(role, (Part(text),)) for role, text in said)
+    found = run_target(target("cli", command="cat {PROMPT_FILE}"), case(input=messages), workspace)
+    assert found.text == "user: 2+2?\n\nassistant: 4\n\nuser: and 3+3?"
