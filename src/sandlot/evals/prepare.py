@@ -14,13 +14,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sandlot.errors import Conflict, SandlotError, WorkspaceBusy
-from sandlot.evals import pool, staging, static, verify
+from sandlot.evals import pool, staging, static, unpatched, verify
 from sandlot.evals.base import BaseMaker, Surroundings
 from sandlot.evals.cases import HookName, TestCase, WorkspaceMode, WorkspacePlan
 from sandlot.evals.gitclient import cancelled_by
@@ -176,8 +177,10 @@ class Preparation:
                 except BaseException:
                     self._run_after_all(workspace)
                     raise
-                if problem := static.bring_back(workspace, path):
-                    raise Conflict(problem)
+                if unpatched.has_home(workspace):
+                    self.warnings.append("what before_all left in its home is gone: a static folder is all trials get")
+                if problems := static.bring_back(workspace, path):
+                    raise Conflict(problems[0])
 
     def _seed_static(self, labels: Mapping[str, str]) -> Workspace:
         return static.seed(self._sandlot, self.plan.path or "", labels, self._surroundings.words())
@@ -190,7 +193,7 @@ class Preparation:
         stack.callback(self._drop, workspace)
         place = TrialPlace(workspace, "baseline", lambda: self._forked(None))
         if self.serial:
-            stack.callback(self._bring_back, place)
+            stack.callback(self._bring_back, place, unpatched.look(workspace))
         return place
 
     def _fork(self, labels: Mapping[str, str], of: Workspace | None = None) -> Workspace:
@@ -219,9 +222,20 @@ class Preparation:
         finally:
             self._drop(workspace)
 
-    def _bring_back(self, place: TrialPlace) -> None:
-        if problem := static.bring_back(place.workspace, self.plan.path or ""):
-            place.warnings.append(problem)
+    def _bring_back(self, place: TrialPlace, before: unpatched.Seen | None) -> None:
+        """What the trial did, to the user's folder; what cannot be is said in a warning."""
+        path = self.plan.path or ""
+        place.warnings += static.bring_back(place.workspace, path)
+        if before is None or (self._cancellation is not None and self._cancellation.cancelled):
+            return
+        after = unpatched.look(place.workspace)
+        if after is not None:
+            unpatched.make_folders(before, after, path)
+            for name in unpatched.moved_repos(before, after):
+                place.warnings.append(
+                    f"commits, branches, tags or stashes made in {os.path.normpath(os.path.join(path, name))} stay "
+                    "outside: only what they did to the files was brought back, for your repository is not written"
+                )
 
     def _drop(self, workspace: Workspace) -> None:
         """Delete, and make sure. What goes wrong is a warning of the run: no later trial stands on it."""
@@ -254,8 +268,8 @@ class Preparation:
                 workspace = self._seed_static(labels) if self.serial else self._fork(labels)
                 stack.callback(self._drop, workspace)
                 self._run_after_all(workspace)
-                if self.serial and (problem := static.bring_back(workspace, self.plan.path or "")):
-                    self.warnings.append(problem)
+                if self.serial:
+                    self.warnings += static.bring_back(workspace, self.plan.path or "")
         except SandlotError as error:
             self.warnings.append(f"after_all: {error.message}")
 
