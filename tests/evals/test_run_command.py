@@ -103,6 +103,7 @@ def test_what_cannot_be_meant_is_a_usage_error_and_runs_nothing(
     done = cli("eval", "run", *words, cwd=home)
     assert (done.returncode, done.stdout) == (2, b"")
     assert said in done.stderr
+    assert b"\nhint: " in done.stderr
     assert b"Traceback" not in done.stderr
     assert not runs(home)
 

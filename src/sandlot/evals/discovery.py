@@ -75,7 +75,7 @@ def _named(path: Path, problems: Problems) -> Iterator[Found]:
     if path.is_dir():
         yield from _below(path, problems)
     elif not path.exists():
-        problems.add(name, "there is no such file or folder")
+        problems.add(name, "there is no such file or folder", "name a file with a suite, or a folder to look in")
     elif path.name == "task.toml":
         yield Found(path.parent, Kind.HARBOR)
     elif path.suffix in (".yaml", ".yml"):

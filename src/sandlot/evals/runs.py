@@ -11,9 +11,10 @@ from sandlot.evals.project import project_of
 from sandlot.evals.run_folder import RunFolder
 from sandlot.evals.summary import Numbers, numbers
 
-__all__ = ["Listed", "find_run", "list_runs", "names", "project_of", "runs_folder", "state_of"]
+__all__ = ["LATEST", "Listed", "find_run", "list_runs", "names", "project_of", "runs_folder", "state_of"]
 
 LATEST = "latest"
+"""Instead of an id: the run that began last."""
 
 
 @dataclass(frozen=True, slots=True)
