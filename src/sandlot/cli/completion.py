@@ -110,7 +110,7 @@ def _whole_parser() -> argparse.ArgumentParser:
             (eval_suites if path[1] in eval_suites.COMMANDS else eval_words).add_arguments(parser, path[1])
             for action in parser._actions:
                 if action.dest in ("run", "runs", "before", "after", "baseline"):
-                    action.completer = _runs  # type: ignore[attr-defined]  # where argcomplete looks for it
+                    action.completer = _runs  # where argcomplete looks for it
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")

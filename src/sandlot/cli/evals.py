@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from sandlot.cli.answer import Interrupted, as_json, print_error
 from sandlot.cli.eval_words import COMMANDS, options_of, parser, refuse_removed, resumed_options
 from sandlot.cli.terminal import shown, table
 from sandlot.cli.words import parse
-from sandlot.errors import Conflict, NotFound, SandlotError, UsageError
+from sandlot.errors import Conflict, NotFound, SandlotError, StateUnwritable, UsageError
 
 if TYPE_CHECKING:
     from sandlot.evals.gate import Gate
@@ -42,7 +43,8 @@ def command(words: list[str], json_wanted: bool) -> int:
         return run(parsed)
     except SandlotError as error:
         print_error(error, json_wanted=parsed.json)
-        return USAGE if isinstance(error, (UsageError, NotFound, Conflict)) else ERRORS
+        before = isinstance(error, StateUnwritable) and "begun" not in parsed  # such as a read-only --output
+        return USAGE if before or isinstance(error, (UsageError, NotFound, Conflict)) else ERRORS
 
 
 # -- run, resume, merge --------------------------------------------------------------------------------------------
@@ -76,6 +78,9 @@ def _resume(parsed: argparse.Namespace) -> int:
 
     folder = find_run(parsed.run, Path.cwd())
     baseline = _baseline(parsed)
+    if baseline is not None and os.path.samefile(baseline, folder.root):
+        hint = "latest is the run itself once it has begun: sandlot eval list"
+        raise UsageError("a run compared with itself has no regressions", hint=hint)
     plan = resumed(folder, lambda begun: resumed_options(begun, parsed, baseline), real.load, real.targets_near)
     return _go(folder, plan, parsed)
 
@@ -106,6 +111,7 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
                 display.finished(result)
 
             session.watch = Watch(lambda _job: progress.started(), finished, display.tick)
+            parsed.begun = True
             with display:
                 ending = session.run()
     except KeyboardInterrupt:

@@ -93,8 +93,10 @@ class Manifest:
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
         """Raises StateCorrupt."""
         number = record.get("format")
-        if not isinstance(number, int) or number > FORMAT:
-            raise StateCorrupt(f"run.json has format {number!r}, this sandlot knows {FORMAT}", hint="upgrade sandlot")
+        if not isinstance(number, int):
+            raise StateCorrupt("run.json is no manifest of a run", hint="sandlot eval list")
+        if number > FORMAT:
+            raise StateCorrupt(f"run.json has format {number}, this sandlot knows {FORMAT}", hint="upgrade sandlot")
         try:
             trials = tuple(
                 PlannedTrial(trial_of(each["trial"]), str(each["digest"]), str(each["plan"]))

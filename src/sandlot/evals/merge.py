@@ -50,8 +50,7 @@ def merge(shards: Sequence[RunFolder], root: Path, run_id: str) -> RunFolder:
     for shard, manifest in zip(shards, manifests, strict=True):
         for each in manifest.trials:
             _copy(shard, made, each)
-        ends = [session.end or {} for session in shard.sessions()]
-        warnings += [str(text) for end in ends for text in end.get("warnings", ())]
+        warnings += [text for session in shard.sessions() for text in session.warnings]
     session = made.begin({"started": now(), "merged": [str(each.root) for each in shards]})
     left = len(whole) - len(made.results([each.trial for each in whole]))
     ending = Ending.INTERRUPTED if left else Ending.COMPLETE

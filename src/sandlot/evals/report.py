@@ -38,14 +38,14 @@ class Run:
         manifest = folder.manifest
         trials = tuple(each.trial for each in manifest.trials)
         results = folder.results(trials)
-        ends = [session.end for session in folder.sessions()]
+        sessions = folder.sessions()
         return cls(
             manifest=manifest,
             state=state_of(folder, left=len(trials) - len(results)),
-            reason=str((ends[-1] or {}).get("reason", "")) if ends else "",
+            reason=sessions[-1].reason if sessions else "",
             trials=trials,
             results=results,
-            warnings=tuple(str(text) for end in ends if end for text in end.get("warnings", ())),
+            warnings=tuple(text for session in sessions for text in session.warnings),
         )
 
     @property

@@ -234,7 +234,7 @@ class Scheduler:
     def _one(self, job: Job) -> None:
         group = self._groups[id(job)]
         flight = self._in_flight[job.trial.key]
-        finished = None
+        finished = kept = None
         try:
             with contextlib.suppress(Cancelled):
                 finished = self._finish(job, group, flight)
@@ -242,18 +242,19 @@ class Scheduler:
                 finished = _late(job)
             if finished is not None:
                 self.save(finished)
+                kept = finished.result
         finally:
             with self._changed:
                 del self._in_flight[job.trial.key]
                 group.running -= 1
                 last = group.waiting == 0 and group.running == 0
-                if finished is not None:
-                    self._news.append(finished.result)
+                if kept is not None:  # what could not be saved has not happened
+                    self._news.append(kept)
                 self._changed.notify_all()
             if last:
                 group.close()
-        if finished is not None and self.fail_fast and finished.result.outcome is not Outcome.PASS:
-            self._stop(Ending.FAIL_FAST, f"{job.trial.key}: {finished.result.outcome}", cancel=False)
+        if kept is not None and self.fail_fast and kept.outcome is not Outcome.PASS:
+            self._stop(Ending.FAIL_FAST, f"{job.trial.key}: {kept.outcome}", cancel=False)
 
     def _finish(self, job: Job, group: Group, flight: _InFlight) -> Finished:
         try:

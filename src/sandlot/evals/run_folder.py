@@ -57,7 +57,7 @@ class RunFolder:
                 (root / name).mkdir()
         except OSError as error:
             raise _unwritable(root, error) from error
-        folder._write("run.json", manifest.to_json())
+        folder._write("run.json", manifest.to_json(), sync=True)
         return folder
 
     @classmethod
@@ -83,7 +83,7 @@ class RunFolder:
 
     def replace_manifest(self, manifest: Manifest) -> None:
         """Keep what has become known; call it with the lock held. Raises StateUnwritable."""
-        self._write("run.json", manifest.to_json())
+        self._write("run.json", manifest.to_json(), sync=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -209,14 +209,21 @@ class RunFolder:
             raise StateCorrupt(f"{self.root / name} holds no object", hint="start a new run")
         return found
 
-    def _write(self, name: str, value: object) -> None:
-        self._put(name, json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+    def _write(self, name: str, value: object, *, sync: bool = False) -> None:
+        self._put(name, json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n", sync=sync)
 
-    def _put(self, name: str, content: bytes) -> None:
-        """All of it or nothing, under a name that no reader looks at until it is renamed."""
+    def _put(self, name: str, content: bytes, *, sync: bool = False) -> None:
+        """All of it or nothing, under a name that no reader looks at until it is renamed.
+
+        ``sync``: over a power cut as well. The manifest needs that, without it the run is lost; a trial is run again.
+        """
         path, draft = self.root / name, self._draft(name)
         try:
-            draft.write_bytes(content)
+            with draft.open("wb") as file:
+                file.write(content)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             draft.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -243,9 +250,27 @@ class Session:
 
     @property
     def end(self) -> dict[str, Any] | None:
-        """What was noted at its end; None: it was killed, or goes on."""
-        name = f"sessions/{self.number}.end.json"
-        return self._folder._read(name) if (self._folder.root / name).exists() else None
+        """What was noted at its end; None: it was killed, or goes on, or the machine crashed while it was written."""
+        try:
+            return self._folder._read(f"sessions/{self.number}.end.json")
+        except StateCorrupt:
+            return None
+
+    @property
+    def ending(self) -> str:
+        """In a word; empty: there is none."""
+        return str((self.end or {}).get("ending", ""))
+
+    @property
+    def reason(self) -> str:
+        """Why it ended early, as a sentence; empty: it did not."""
+        return str((self.end or {}).get("reason", ""))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without spoiling a trial."""
+        said = (self.end or {}).get("warnings")
+        return tuple(str(each) for each in said) if isinstance(said, list) else ()
 
     def finish(self, facts: object) -> None:
         """Note how it ended."""

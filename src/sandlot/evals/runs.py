@@ -78,10 +78,8 @@ def state_of(folder: RunFolder, *, left: int) -> str:
     if folder.busy:
         return "running"
     sessions = folder.sessions()
-    end = sessions[-1].end if sessions else None
-    if end is not None:
-        return str(end.get("ending", "complete"))
-    return "killed" if left else "complete"
+    ending = sessions[-1].ending if sessions else ""
+    return ending or ("killed" if left else "complete")
 
 
 def _listed(folder: RunFolder) -> Listed:
