@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.ownership import left_behind, owning
 from sandlot.evals.prepare import Preparation, Surroundings
+from sandlot.evals.template import content
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
+from tests.evals.projects import wait_for
 
 POOLED, TEMP, STATIC = WorkspaceMode
 
@@ -115,6 +118,44 @@ def test_drift_of_anything_that_shapes_the_tree_gives_another_base_and_coming_ba
     with Preparation(sandlot, plan(), "run", surroundings=Surroundings(limits={"processes": 99})) as other:
         assert other.fingerprint not in seen
     assert prepared(sandlot, plan()) == (fresh, True)
+
+
+def test_the_same_content_finds_the_same_base_however_it_got_there(sandlot: Sandlot, tmp_path: Path) -> None:
+    folder = template(tmp_path)
+    (folder / "link").symlink_to("run.sh")
+    first, _ = prepared(sandlot, WorkspacePlan(POOLED, template=str(folder)))
+    copy = tmp_path / "another checkout"
+    shutil.copytree(folder, copy, symlinks=True)  # other inodes, another place
+    for path in (folder / "src/main.py", copy / "src/main.py"):
+        os.utime(path, (1, 1))
+    (folder / "run.sh").write_text((folder / "run.sh").read_text())
+    for each in (folder, copy):
+        assert prepared(sandlot, WorkspacePlan(POOLED, template=str(each))) == (first, True)
+    for change in (
+        lambda: (copy / "src/main.py").chmod(0o600),
+        lambda: os.replace(copy / "link", copy / "other"),
+        lambda: (copy / "empty").mkdir(),
+        lambda: os.rename(copy / "run.sh", copy / "go.sh"),
+    ):
+        change()
+        assert not prepared(sandlot, WorkspacePlan(POOLED, template=str(copy)))[1]
+
+
+def test_a_template_is_read_once_and_what_is_remembered_of_it_is_never_trusted_beyond_its_form(tmp_path: Path) -> None:
+    folder, notes = template(tmp_path), tmp_path / "notes"
+    for path in folder.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    found = content(str(folder), notes)
+    wait_for(lambda: content(str(folder), notes) and list(notes.glob("*.template")))  # once the files have settled
+    (note,) = notes.glob("*.template")
+    assert note.read_text() == found
+    for broken in ("", "f" * 63, "../../x"):
+        note.write_text(broken)
+        assert content(str(folder), notes) == found
+    note.write_text("e" * 64)  # no file was opened: this is the warm way
+    assert content(str(folder), notes) == "e" * 64
+    (folder / "run.sh").write_text("other")
+    assert content(str(folder), notes) not in (found, "e" * 64)
 
 
 def test_a_failed_clone_or_a_bad_template_leaves_nothing_that_could_be_graded(sandlot: Sandlot, tmp_path: Path) -> None:

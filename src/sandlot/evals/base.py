@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sandlot.errors import Conflict
-from sandlot.evals import pool, staging, verify
+from sandlot.evals import pool, staging, template, verify
 from sandlot.evals.cases import HookName, Repo, WorkspacePlan
 from sandlot.evals.hook_files import digest_of
 from sandlot.evals.plan_hooks import PlanHooks
@@ -59,7 +59,7 @@ class BaseMaker:
         """Of everything that shapes what a trial starts from."""
         before = self._hooks.get(HookName.BEFORE_ALL)
         facts = {
-            "template": self._template,
+            "template": template.content(self._plan.template, self._sandlot.paths.evals) if self._plan.template else "",
             "repos": [each.facts() for each in self.repos],
             "surroundings": asdict(self._surroundings),
             "before_all": before and {
@@ -121,4 +121,4 @@ class BaseMaker:
         return resolve(repo)
 
     def _stamps(self) -> str:
-        return pool.stamps(self._plan.template) if self._plan.template else ""
+        return template.stamps(self._plan.template) if self._plan.template else ""

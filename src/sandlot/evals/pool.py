@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +44,6 @@ __all__ = [
     "owner",
     "pools",
     "prune",
-    "stamps",
     "sweep",
 ]  # fmt: skip
 
@@ -102,29 +100,6 @@ def _sweep(sandlot: Sandlot, name: str) -> int:
                 sandlot.call("workspace_delete", workspaces=(info.id,))
                 gone += 1
     return gone
-
-
-def stamps(folder: str) -> str:
-    """Hash over what tells that a folder changed, without opening a file: names, modes, sizes, times, inodes."""
-    found = hashlib.sha256()
-    pending = [folder]
-    own_history = os.path.join(folder, ".git")  # is not copied
-    try:
-        while pending:
-            with os.scandir(pending.pop()) as entries:
-                for entry in sorted(entries, key=lambda each: each.name):
-                    if entry.path == own_history:
-                        continue
-                    info = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(info.st_mode):
-                        pending.append(entry.path)
-                        facts: tuple[int, ...] = (info.st_mode,)
-                    else:
-                        facts = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-                    found.update(os.fsencode(entry.path[len(folder) :]) + repr(facts).encode() + b"\0")
-    except OSError as error:
-        raise StateUnwritable(f"cannot read the template {folder}: {error.strerror}") from error
-    return found.hexdigest()
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
