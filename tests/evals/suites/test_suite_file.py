@@ -213,14 +213,6 @@ def test_members_of_a_composite_are_graders_of_their_own(suites: Suites) -> None
     assert names(grader.config["graders"]) == [("is-json", "is-json"), ("is-json-2", "is-json")]
 
 
-@pytest.mark.parametrize("aggregator", ["{type: code_judge, path: x.js}", "{type: llm-judge, prompt: x}"])
-def test_members_are_put_together_by_arithmetic_alone(suites: Suites, aggregator: str) -> None:
-    composite = f"{{type: composite, assert: [{{type: is-json}}], aggregator: {aggregator}}}"
-    error = suites.refused(f"tests: [{{id: a, input: x, assert: [{composite}]}}]\n")
-    assert "tests[0].assert[0].aggregator" in error.message
-    assert "members are put together by arithmetic" in "\n".join((error.hint, *error.details))
-
-
 def test_a_prompt_that_names_a_file_needs_the_file(suites: Suites) -> None:
     text = "tests: [{id: a, input: x, assert: [{type: llm-grader, prompt: prompts/judge.md}]}]\n"
     assert "the prompt 'prompts/judge.md' does not exist" in suites.refused(text).message
