@@ -145,6 +145,22 @@ def test_a_target_that_ignores_its_timeout_is_ended_by_the_runner(
     assert outcomes(session) == {"t0": Outcome.TIMEOUT}
 
 
+def test_hooks_before_the_target_take_nothing_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "LATE_S", 0.0)
+    looked = threading.Semaphore(0)
+
+    class Slow(StandIn):
+        def step(self, name: str) -> None:
+            super().step(name)
+            for _ in range(3 if name == "before_each" else 0):
+                assert looked.acquire(timeout=DEADLINE_S)
+
+    plan = plan_of(suite(*TESTS[:1]), timeout_s=0.01)
+    session = session_of(plan, tmp_path / "run", Slow(), Watch(tick=looked.release))
+    assert session.run() is Ending.COMPLETE
+    assert outcomes(session) == {"t0": Outcome.PASS}
+
+
 def test_ctrl_c_ends_what_is_in_flight_keeps_what_is_done_and_sweeps(tmp_path: Path) -> None:
     def target(case: TestCase, trial: Trial, cancellation: Cancellation) -> TargetAnswer:
         return hangs(case, trial, cancellation) if case.id == "t3" else passes(case, trial, cancellation)
