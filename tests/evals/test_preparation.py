@@ -131,12 +131,13 @@ def test_the_same_content_finds_the_same_base_however_it_got_there(sandlot: Sand
     (folder / "run.sh").write_text((folder / "run.sh").read_text())
     for each in (folder, copy):
         assert prepared(sandlot, WorkspacePlan(POOLED, template=str(each))) == (first, True)
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: (copy / "src/main.py").chmod(0o600),
         lambda: os.replace(copy / "link", copy / "other"),
         lambda: (copy / "empty").mkdir(),
         lambda: os.rename(copy / "run.sh", copy / "go.sh"),
-    ):
+    ]
+    for change in changes:
         change()
         assert not prepared(sandlot, WorkspacePlan(POOLED, template=str(copy)))[1]
 

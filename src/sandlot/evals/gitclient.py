@@ -37,6 +37,7 @@ _QUIET = {
     "SSH_ASKPASS_REQUIRE": "never",
     "GIT_PAGER": "cat",
     "GIT_ADVICE": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",  # the user's own filter, but .lfsconfig of a stranger would say where it goes
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # no ext::, no helper of a URL's choice
 }
 _KEPT = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_CONFIG_GLOBAL", "GIT_SSL_CAINFO")

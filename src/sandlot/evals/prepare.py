@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sandlot.errors import Conflict, SandlotError, WorkspaceBusy
+from sandlot.errors import Conflict, SandlotError, StateUnwritable, WorkspaceBusy
 from sandlot.evals import pool, staging, static, unpatched, verify
 from sandlot.evals.base import BaseMaker, Surroundings
 from sandlot.evals.cases import HookName, TestCase, WorkspaceMode, WorkspacePlan
@@ -95,7 +95,7 @@ class Preparation:
 
         Nothing half-made is left then, and ``after_all`` has run if ``before_all`` did.
         """
-        with ExitStack() as undo, cancelled_by(self._cancellation):
+        with _said(), ExitStack() as undo, cancelled_by(self._cancellation):
             undo.callback(self._stack.close)
             self._owner = self._stack.enter_context(pool.owner(self._sandlot))
             pool.sweep(self._sandlot)
@@ -289,6 +289,16 @@ class Preparation:
         """One at a time in the user's folder, whoever starts them."""
         name = static.lock_name(self.plan.path or "")
         return pool.lock(self._sandlot, name, alone=True, wait_s=TURN_S, cancellation=self._cancellation)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """A full disk and a folder that nobody may write are errors of the run like any other."""
+    try:
+        yield
+    except OSError as error:
+        where = f" {os.fsdecode(error.filename)}" if error.filename else ""
+        raise StateUnwritable(f"the workspace could not be prepared:{where}: {error.strerror}") from error
 
 
 def _silent(_text: str) -> None:

@@ -178,8 +178,8 @@ def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
     try:
         _fetch(repo, folder, resolved.commit, depth=depth)
     except GitFailed as direct:  # an old server that gives no single commits: take all, and the one from our copy
-        with _scratch(resolved.commit) as bare:
-            try:
+        try:
+            with _scratch(resolved.commit) as bare:
                 _fetch(repo, bare, None)
                 shallow = [] if depth is None else [f"--depth={depth}"]
                 git(
@@ -187,8 +187,8 @@ def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
                      resolved.commit],
                     cwd=folder, remote=False, doing="fetching from a copy",
                 )  # fmt: skip
-            except GitFailed:
-                raise direct from None
+        except GitFailed:
+            raise direct from None
 
 
 def _check_out(resolved: Resolved, folder: Path) -> None:
