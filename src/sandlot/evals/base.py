@@ -31,6 +31,11 @@ class Surroundings:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """As ``Sandlot.create`` takes them."""
 
+    @property
+    def reaches_out(self) -> bool:
+        """Whether there is a network at all."""
+        return self.network not in (None, "off") or bool(self.allow or self.allow_preset or self.allow_private)
+
     def words(self) -> dict[str, Any]:
         """For ``Sandlot.create``."""
         return {
