@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -200,3 +203,45 @@ def test_no_key_and_no_control_code_is_in_what_a_run_keeps_or_prints(project: Pa
     for value in keys.values():
         assert not [each for each in (kept, *shown) if value.encode() in each]
     assert not [each for each in shown if b"\x1b" in each or b"\x07" in each]
+
+
+ASK = """
+import os, sys, urllib.request
+os.environ |= {"no_proxy": "", "NO_PROXY": ""}  # the workspace's own loopback is another one
+try:
+    print(urllib.request.urlopen(sys.argv[1]).read())
+except OSError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def test_code_that_is_graded_reaches_nothing_that_its_target_might(cli: Cli, project: Path) -> None:
+    """It runs beside the hidden tests then, and could carry them out for the next trial."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nobody) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"127.0.0.1:{server.server_port}"
+        ask = f"cat >ask.py <<'END'\n{ASK}END\npython3 ask.py http://{where}/by-the-target"
+        target = {"name": "asks", "kind": "cli", "command": ask, "allow_private": [where]}
+        (project / ".sandlot" / "targets.yaml").write_text(json.dumps({"targets": [target]}))
+        (project / "evals" / "hidden" / "check.sh").write_text(
+            f"python3 ask.py http://{where}/by-the-graded && exit 1; test -e hidden/check.sh\n"
+        )
+        done = cli("eval", "run", "evals/", cwd=project)
+        server.shutdown()
+    (run,) = runs(project)
+    assert Nobody.asked == ["/by-the-target"]
+    assert list(outcomes(run).values()) == ["pass"], done.stdout + done.stderr
+
+
+class Nobody(http.server.BaseHTTPRequestHandler):
+    """A server somewhere that remembers what it is asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
