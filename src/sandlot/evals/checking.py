@@ -36,6 +36,12 @@ _OTHER_NAMES = {
     "dataset": ("suite",),
 }
 """Where a field that a model knows by our name may stand under another."""
+_INSTEAD = {
+    "isolation": "every test has a workspace of its own; a folder with mode: static is what tests can share",
+    "cache": "leave it out: an answer of another run is no trial",
+    "fail_on_error": "write fail_fast: true",
+}
+"""What to write in place of a value that other tools take in these fields."""
 _EXPECTED = {
     "string_type": "text",
     "list_type": "a list",
@@ -142,8 +148,10 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
         elif kind in ("union_tag_invalid", "union_tag_not_found"):
             _report_kind(place, shown, found, context, problems)
         elif kind == "literal_error":
-            choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            problems.add(place, f"{shown}: {_shown(found)} is not one of {words(choices)}", _near(found, choices))
+            choices = context["expected"].replace("'", "").replace(" or ", ", ").replace("False", "false").split(", ")
+            hint = _INSTEAD.get(str(keys[-1]) if keys else "") or _near(found, choices)
+            among = "" if len(choices) == 1 else "one of "
+            problems.add(place, f"{shown}: {_shown(found)} is not {among}{words(choices)}", hint)
         elif kind in _EXPECTED:
             expected.setdefault(keys, []).append(_EXPECTED[kind])
         else:

@@ -19,7 +19,7 @@ from sandlot.evals.spec_grader_programs import (
 )
 from sandlot.evals.strict import MAPPING, TEXT, Strict, kind_of
 
-__all__ = ["GRADERS", "AssertModel", "CompositeModel", "RubricModel"]
+__all__ = ["GRADERS", "AssertModel", "CompositeModel", "RubricModel", "Rubrics"]
 
 _VALUE = {"values": "value", "text": "value"}
 _FLAGS = "gimsux"
