@@ -282,6 +282,7 @@ def test_prune_deletes_bases_that_no_run_holds(sandlot: Sandlot, cli: Cli, tmp_p
         assert (listed[first].trials, listed[preparation.fingerprint].trials) == (0, 1)
         assert listed[preparation.fingerprint].bytes == listed[first].bytes + 4
         assert pool.prune(sandlot, unused_for_s=3600) == []
+        assert cli("pool", "prune", "--unused-for", "never").stdout == b"nothing to prune\n"
         assert [each.fingerprint for each in pool.prune(sandlot, dry_run=True)] == [first]
         assert first[:12] in cli("pool", "list").stdout.decode()
         said = cli("pool", "prune")

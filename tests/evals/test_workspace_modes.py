@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.evals.places import repository
+from tests.evals.projects import started
 from tests.evals.test_leaks import LOOK, MESS
 
 SUITE = """
@@ -27,6 +28,15 @@ tests:
     input: make a mess
     assert:
       - {type: command, command: "grep -q again repo/app.py && test -e beside.txt && test ! -e ~/.profile"}
+"""
+BUILDS = """
+name: builds
+workspace:
+  template: ./template
+  hooks: {before_all: {command: "cat /proc/sys/kernel/random/uuid > /workspace/id"}}
+execution: {trials: 2}
+assert: [{type: regex, value: "^[0-9a-f-]{36}"}]
+tests: [{id: one, input: x}]
 """
 MADE_OF = "template: ./template\n  repos: [{path: ./repo, source: {type: local, path: ../source}}]"
 
@@ -133,3 +143,24 @@ def test_repos_cannot_lie_outside_of_the_workspace(cli: Cli, tmp_path: Path) -> 
     folder = project(tmp_path / "p", MADE_OF.replace("./repo", "../../out"))
     assert "../../out" in run(cli, folder, status=2)
     assert sorted(os.listdir(tmp_path)) == ["p"]
+
+
+def test_runs_at_once_need_one_base_and_pruning_meanwhile_takes_nothing_away_from_them(
+    cli: Cli, state_dir: Path, tmp_path: Path
+) -> None:
+    folder = project(tmp_path / "p", MADE_OF)
+    (folder / "evals/first.eval.yaml").write_text(BUILDS)
+    (folder / ".sandlot/targets.yaml").write_text("targets: [{name: default, kind: cli, command: cat id}]")
+    with started(state_dir, folder, "run", "evals") as one, started(state_dir, folder, "run", "evals") as two:
+        for _ in range(200):
+            assert cli("pool", "list").returncode == 0
+            assert cli("pool", "prune").returncode == 0
+            if one.poll() is not None and two.poll() is not None:
+                break
+        told = [each.communicate(timeout=60) for each in (one, two)]
+        assert [one.returncode, two.returncode] == [0, 0], told
+    found = [(each["outcome"], each["warnings"]) for each in trials(folder)]
+    assert found == [("pass", [])] * 4
+    assert cli("pool", "prune").returncode == 0
+    assert json.loads(cli("workspace", "list", "--json").stdout)["workspaces"] == []
+    assert cli("pool", "list").stdout == b"no prepared workspaces\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,10 @@ def read_text(path: Path) -> str:
     """The whole file. Raises SuiteInvalid."""
     name = shown_path(path)
     try:
-        with open(path, "rb") as stream:
+        # Not waiting for a writer: what lies in a folder of suites may be a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise SuiteInvalid(f"{name}: is no regular file")
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise SuiteInvalid(f"{name}: cannot be read: {error.strerror}") from error

@@ -145,7 +145,7 @@ REFUSED = [
     ("execution: {pool_slots: 3}", "trials never wait for a slot"),
     ("assert: [{type: agent-judge, max_steps: 4}]", "write a code-grader or an llm-grader"),
     ("assert: [{type: code-judge, command: [a], target: {max_calls: 3}}]", "programs get no model"),
-    ("assert: [{type: composite, assert: [{type: is-json}], aggregator: {type: code-judge, path: x}}]", "no program and no model"),
+    ("assert: [{type: composite, assert: [{type: is-json}], aggregator: {type: code-judge}}]", "no model"),
     ("assert: [{type: my-own-assertion}]", "there is no grader of type 'my-own-assertion'"),
     ("evalcases: []", "write tests"),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,15 @@ def test_json_lines_alone_are_a_suite(suites: Suites) -> None:
     suites.write("d.jsonl", '{"id": "a", "input": "x", "criteria": "y"}\n')
     (suite,) = load_suites([suites.folder / "d.jsonl"])
     assert (suite.name, [test.id for test in suite.tests]) == ("d", ["a"])
+
+
+@pytest.mark.parametrize("name", ["x.eval.yaml", "evals.json"])
+def test_a_pipe_among_suites_is_an_error_and_nobody_waits_for_it(suites: Suites, name: str) -> None:
+    os.mkfifo(suites.folder / name)
+    for word in (name, "."):
+        done = suites.run("validate", word)
+        assert done.returncode == 2
+        assert f"{name}: is no regular file" in done.stderr
 
 
 # -- input files, variables --------------------------------------------------------------------------------------------
