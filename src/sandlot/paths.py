@@ -142,6 +142,7 @@ class Paths:
         ├── empty/                       an empty folder: the lowest layer of an area that has none
         ├── workspaces/<id>/             see WorkspacePaths
         ├── hosts/<hash of a path>/      one file of a chat host before and after our last change: see hosts/records.py
+        ├── exports.json                 what chats have exported: no suite of evals takes it for the user's
         ├── evals/                       locks of the prepared bases of evals, and of folders evals work in
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)

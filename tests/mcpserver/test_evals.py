@@ -52,6 +52,11 @@ def run_of(text: str) -> str:
     return found[1]
 
 
+def trials(sandlot: Sandlot) -> list[str]:
+    """Workspaces of trials that are on their way."""
+    return [info.id for info in sandlot.list(labels={"sandlot.eval.kind": "trial"})]
+
+
 def impatient(server: SandlotServer) -> None:
     server.patience_s = 0.3
 
@@ -94,7 +99,9 @@ def test_two_runs_are_compared(talk: Run) -> None:
     talk(work, MODE)
 
 
-def test_a_long_run_goes_on_without_the_server_and_can_be_waited_for(talk: Run, project: Path) -> None:
+def test_a_long_run_goes_on_without_the_server_and_can_be_waited_for(
+    talk: Run, project: Path, sandlot: Sandlot
+) -> None:
     targets = "targets:\n- {name: default, kind: cli, command: 'until [ -e go ]; do sleep 0.1; done; echo right'}\n"
     (project / ".sandlot" / "targets.yaml").write_text(targets)
     known: list[str] = []
@@ -109,9 +116,8 @@ def test_a_long_run_goes_on_without_the_server_and_can_be_waited_for(talk: Run, 
     talk(begin, MODE, prepare=impatient)
 
     async def look(with_: Talk) -> None:
-        trial = (await with_.client.call_tool("workspace_list", {})).structured_content
-        assert trial is not None
-        (place,) = [row["id"] for row in trial["workspaces"] if row["labels"]["sandlot.eval.kind"] == "trial"]
+        wait_until(lambda: trials(sandlot))
+        (place,) = trials(sandlot)
         await with_.text("workspace_exec", workspace=place, command="touch go")
         text = await with_.text("eval_results", run=known[0], wait="50s")
         assert text.startswith(f"run {known[0]}: complete\n1/1 passed")
@@ -273,6 +279,38 @@ def test_a_chat_cannot_plant_suites_or_targets(talk: Run, project: Path, path: s
 
     talk(work, MODE)
     assert os.listdir(project / "evals") == ["first.eval.yaml"]
+
+
+INCLUDED = {
+    "more/mine.yaml": (  # a suite that takes whatever fits its pattern
+        SUITE.replace("assert:", "  - file://more/*.yaml\nassert:"),
+        "- {id: evil, input: [{role: user, content: [{type: file, value: /etc/passwd}]}]}",
+    ),
+    "first.jsonl": (SUITE[: SUITE.index("tests:")], '{"id": "${{ HOME }}", "input": "a", "criteria": "b"}'),
+    "own.yaml": (SUITE + "workspace: own.yaml\n", "template: /etc"),
+}
+
+
+@pytest.mark.parametrize("planted", INCLUDED)
+def test_what_a_chat_has_exported_is_no_part_of_a_suite(talk: Run, project: Path, planted: str) -> None:
+    """Else a suite of the user's could give files and variables of the host to its target, in words of the chat's."""
+    suite, evil = INCLUDED[planted]
+    (project / "evals" / "first.eval.yaml").write_text(suite)
+    (project / "evals" / "more").mkdir()
+    (project / "evals" / "more" / "own.yaml").write_text("- {id: own, input: a question}\n")
+    place = project / "evals" / planted
+
+    async def work(with_: Talk) -> None:
+        await with_.text("workspace_create", name="w")
+        await with_.text("workspace_exec", workspace="w", command=f"printf %s {shlex.quote(evil)} > evil")
+        await with_.text("workspace_export", workspace="w", path="evil", destination=f"evals/{planted}")
+        text = await with_.refusal("eval_run", paths=["evals"])
+        assert "comes from a chat, and is no part of a suite" in text
+        place.rename(project / "taken")  # the user has looked at it, and put something of his own there
+        place.write_text(evil.replace("/etc/passwd", "first.eval.yaml").replace("/etc", "../sub"))
+        assert "complete" in await with_.text("eval_run", paths=["evals"])
+
+    talk(work, MODE)
 
 
 def test_a_task_s_folder_cannot_be_planted_in_two_parts(talk: Run, project: Path) -> None:

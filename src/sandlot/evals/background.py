@@ -21,7 +21,7 @@ from sandlot.paths import Paths
 __all__ = ["LOG", "BackgroundRun", "done", "wait_for_end"]
 
 LOG = "runner.log"
-"""What the process printed: its report, or why there is none."""
+"""What the process printed: its report, or why there is none. Not for chats: it may name what the environment holds."""
 STOP_S = 8.0
 """How long it may take to end its trials when it is told to; it is killed then."""
 LOOK_S = 0.1
@@ -65,15 +65,6 @@ class BackgroundRun:
         identity = process.identify(self._child.pid)
         if identity is not None and self._child.poll() is None:
             process.terminate(identity, grace_s=STOP_S)
-
-    def last_words(self) -> str:
-        """The end of what it printed, where it ended without a word in the run's folder."""
-        try:
-            with open(self.folder.root / LOG, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
-                return file.read().decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
 
 
 def done(folder: RunFolder) -> int:

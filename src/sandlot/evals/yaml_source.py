@@ -17,6 +17,7 @@ from typing import Any
 
 from sandlot.errors import SuiteInvalid
 from sandlot.evals.cases import Place
+from sandlot.evals.watched import about_to_read
 
 __all__ = ["Document", "Source", "read_json", "read_json_lines", "read_text", "read_yaml", "shown_path"]
 
@@ -98,7 +99,8 @@ def shown_path(path: str | Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The whole file. Raises SuiteInvalid."""
+    """The whole file. Raises SuiteInvalid, and what ``watched`` has somebody raise."""
+    about_to_read(path)
     name = shown_path(path)
     try:
         # Not waiting for a writer: what lies in a folder of suites may be a pipe.

@@ -86,7 +86,7 @@ class Work:
             fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, self.state_folder, stack)
             self.cancellation.check()
             if self.tool.operation == "workspace_export":
-                with exported_safely(fields, self.sandlot):
+                with exported_safely(fields, self.sandlot, self.state_folder):
                     answer = self._fitting(fields)
             else:
                 answer = self._fitting(fields)

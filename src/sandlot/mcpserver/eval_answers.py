@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandlot.errors import UsageError
-from sandlot.evals.background import done
+from sandlot.evals.background import LOG, done
 from sandlot.evals.compare import compare
 from sandlot.evals.outcomes import Outcome, TrialResult, Verdict
 from sandlot.evals.report import Run, as_text, as_text_comparison, headline
@@ -25,20 +25,20 @@ WIDEST = 600
 _LISTED = 10
 
 
-def report(folder: RunFolder, *, offset: int = 0, notes: Sequence[str] = (), last_words: str = "") -> Answer:
-    """How a run went, or goes. ``last_words``: what its process printed, for one that ended without a word."""
+def report(folder: RunFolder, *, going_on: bool = False, offset: int = 0, notes: Sequence[str] = ()) -> Answer:
+    """How a run went, or goes; ``going_on``: its process is known to be at work, whatever the folder says so far."""
     run = Run.read(folder)
     lines = [f"run {run.manifest.id}: {run.state}" + (f", {one_line(run.reason)}" if run.reason else "")]
     body = [one_line(line, WIDEST) for line in as_text(run).splitlines()[1:]]
-    if run.state == "running":
+    if going_on or run.state == "running":
         lines[0] = f"run {run.manifest.id} goes on: {done(folder)} of {len(run.trials)} trials have a result"
         lines.append(f"wait for its end: {call_of('eval_results', run=run.manifest.id, wait='50s')}")
     else:
         lines += headline(run.numbers)
         if run.numbers.skipped:
             lines.append(f"the user can have the rest run: sandlot eval resume {run.manifest.id}")
-        if run.state == "killed" and last_words:
-            body = [one_line(line, WIDEST) for line in shown_plainly(last_words).splitlines()]
+        if run.state == "killed" and not run.results:
+            lines.append(f"its process ended without a word here; the user finds one in {LOG} of the run's folder")
     lines += [f"note: {note}" for note in notes]
     if any(each.outcome is not Outcome.PASS for each in run.results.values()):
         lines.append(f"why, with answer and patch: {call_of('eval_results', run=run.manifest.id, test='ID')}")

@@ -1,14 +1,18 @@
 """Calls of the tools on evals: what a chat may run, and how its answers are made.
 
-A chat chooses among the suites and targets that the user's project has; it never brings its own. Exports make no file
-that would be taken for a suite or for targets (``exports``), so what is found below the project is the user's. What a
-run that a chat begins would do on the host itself (``placement: host``, a static workspace) is for the user's command
-line. The run goes on in a process of its own, and its folder says how it goes.
+A chat chooses among the suites and targets that the user's project has. It never brings its own, for they can name
+keys, networks and files of the host: no export makes what is found as a suite or as targets (``exports``), and nothing
+that a chat has exported is read as a part of one (``exported``). What would happen on the host itself (``placement:
+host``, a static workspace) is for the user's command line.
+
+The run goes on in a process of its own, and its folder says how it goes.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sandlot.errors import RunNotFound, UnsafePath, UsageError
 from sandlot.evals.requests import EvalCompare, EvalResults, EvalRun
 from sandlot.mcpserver.confinement import shared, source_below
+from sandlot.mcpserver.exported import comes_from_chat
 from sandlot.operations.operation import check_numbers
 from sandlot.settings import seconds
 
@@ -34,6 +39,7 @@ START_S = 30.0
 MOST_BYTES = 1 << 20
 """Of one file of a run that is shown; people read the rest in the run's folder."""
 _STEP_S = 1.0
+_FOR_THE_USER = "the user runs: sandlot eval run"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _THE_PROJECT = "the project folder"
 
@@ -57,42 +63,46 @@ def _run(work: Work, request: EvalRun, project: str) -> Answer:
     from sandlot.evals.background import BackgroundRun
     from sandlot.mcpserver.eval_answers import report
 
+    until = time.monotonic() + work.patience_s
     with shared(work.state_folder):  # nothing is exported while suites are looked for and read
-        folder, unset = _begun(request, project)
+        folder, unset = _begun(request, project, work.state_folder)
     work.cancellation.check()
     begun = BackgroundRun.start(folder, work.sandlot.paths)
     try:
         begun.wait_until_it_runs(START_S, work.cancellation.check)
-        ended = _followed(work, begun)
+        ended = _followed(work, begun, until)
     except BaseException:
         begun.stop()
         raise
     notes = [f"the environment has no {name}; nothing stands in its place" for name in unset]
-    return report(folder, notes=notes, last_words=begun.last_words() if ended else "")
+    return report(folder, going_on=not ended, notes=notes)
 
 
-def _followed(work: Work, begun: BackgroundRun) -> bool:
+def _followed(work: Work, begun: BackgroundRun, until: float) -> bool:
     """Wait for its end for as long as a host waits for us; whether it has come."""
     from sandlot.evals.background import done
 
     total = len(begun.folder.manifest.trials)
-    left = work.patience_s
-    while left > 0:
+    while (left := until - time.monotonic()) > 0:
         work.progress("trials", done(begun.folder), total)
-        step = min(_STEP_S, left)
-        if begun.wait(step, work.cancellation.check):
+        if begun.wait(min(_STEP_S, left), work.cancellation.check):
             return True
-        left -= step
-    return False
+    return begun.wait(0, work.cancellation.check)
 
 
-def _begun(request: EvalRun, project: str) -> tuple[RunFolder, tuple[str, ...]]:
+def _begun(request: EvalRun, project: str, state: str) -> tuple[RunFolder, tuple[str, ...]]:
     """A run with its plan on disk; and the variables that its suites miss."""
     from sandlot.evals import real
     from sandlot.evals.manifest import new_id
     from sandlot.evals.options import Budgets, RunOptions
     from sandlot.evals.runs import runs_folder
     from sandlot.evals.session import begin, plan_run
+    from sandlot.evals.watched import watched_by
+
+    def look(path: Path) -> None:
+        """Before it is read: even what is wrong with a file says something about what it names."""
+        if comes_from_chat(state, os.path.realpath(path)):
+            raise UnsafePath(f"{path} comes from a chat, and is no part of a suite", hint=_FOR_THE_USER)
 
     options = RunOptions(
         paths=tuple(_suites_at(project, path) for path in request.paths),
@@ -101,7 +111,8 @@ def _begun(request: EvalRun, project: str) -> tuple[RunFolder, tuple[str, ...]]:
         trials=request.trials,
         budgets=Budgets(minutes=request.minutes),
     )
-    plan = plan_run(options, real.load, real.targets_near)
+    with watched_by(look):
+        plan = plan_run(options, real.load, real.targets_near)
     real.check(plan.targets)
     _refuse_host(plan)
     _no_links(project)
@@ -139,7 +150,7 @@ def _refuse_host(plan: RunPlan) -> None:
             why = "runs a grader on the host (placement: host)"
         else:
             continue
-        raise UsageError(f"{where} {why}, which no chat may begin", hint="the user runs: sandlot eval run")
+        raise UsageError(f"{where} {why}, which no chat may begin", hint=_FOR_THE_USER)
 
 
 def _names_host(config: object) -> bool:
@@ -178,7 +189,7 @@ def _compare(_work: Work, request: EvalCompare, project: str) -> Answer:
 
 def _found(word: str, project: str) -> RunFolder:
     """A run of this project by its id, the beginning of one, or ``latest``; never by a path. Raises RunNotFound."""
-    from sandlot.evals.runs import find_run, list_runs, runs_folder
+    from sandlot.evals.runs import find_run, runs_folder
 
     if not _ID.fullmatch(word):
         raise UsageError(f"{word[:80]!r} is no id of a run", hint="name a run by its id, or latest")
@@ -187,8 +198,8 @@ def _found(word: str, project: str) -> RunFolder:
     try:
         return find_run(word, runs)
     except RunNotFound as error:
-        known = ", ".join(each.id for each in list_runs(Path(project))[:5])
-        hint = f"the latest: {known}" if known else "eval_run makes one"
+        latest = sorted(each.parent.name for each in runs.glob("*/run.json"))[:-6:-1]
+        hint = f"the latest: {', '.join(latest)}" if latest else "eval_run makes one"
         raise RunNotFound(f"this project has no run {word!r}", hint=hint) from error
 
 

@@ -4,8 +4,8 @@ A tree from inside may hold a repository with hooks, or settings of an editor, a
 Below a folder of the user's project these would be found by the user's own tools. An archive does nothing until the
 user unpacks it, so it may hold anything.
 
-Suites of evals, and the targets that they are given to, are such things too: ``eval_run`` takes what lies below the
-project for the user's, so a chat must have no way to put any there (it could name keys, folders and hosts in them).
+Suites of evals, and the targets that they are given to, are such things too: they name keys, folders and hosts, and are
+found by lying there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandlot.bases.trees import remove_tree
 from sandlot.errors import UnsafePath
+from sandlot.mcpserver.exported import remembered
 
 if TYPE_CHECKING:
     from sandlot.sdk import Sandlot
@@ -33,11 +34,11 @@ _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
 @contextlib.contextmanager
-def exported_safely(fields: dict[str, Any], sandlot: Sandlot) -> Iterator[None]:
+def exported_safely(fields: dict[str, Any], sandlot: Sandlot, state: str) -> Iterator[None]:
     """Refuse an export that holds one of them: before anything is replaced, and once more when it is there.
 
     The second look is the one that counts (what runs inside can change the tree after the first); its find is removed.
-    Raises UnsafePath.
+    ``state``: the state folder, where it is remembered what chats have exported. Raises UnsafePath, StateUnwritable.
     """
     destination = fields["destination"]
     if destination.endswith(_ARCHIVES):
@@ -51,11 +52,12 @@ def exported_safely(fields: dict[str, Any], sandlot: Sandlot) -> Iterator[None]:
             )  # fmt: skip
             if found.entries:
                 raise _refused(name)
-    yield
-    planted = _lively_in(destination)
-    if planted is not None:
-        remove_tree(Path(destination))
-        raise _refused(planted)
+    with remembered(state, destination):
+        yield
+        planted = _lively_in(destination)
+        if planted is not None:
+            remove_tree(Path(destination))
+            raise _refused(planted)
 
 
 def _lively_in(path: str) -> str | None:
