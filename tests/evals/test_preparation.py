@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -206,8 +207,9 @@ def test_many_at_once_prepare_a_base_once(sandlot: Sandlot, tmp_path: Path) -> N
     assert len(pool.pools(sandlot)) == 1
 
 
+@pytest.mark.parametrize("step", ["resolving", "preparing", "cloning", "before_all"])
 def test_a_killed_preparation_leaves_nothing_that_is_used_and_the_next_run_cleans_up(
-    sandlot: Sandlot, state_dir: Path, tmp_path: Path
+    sandlot: Sandlot, state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     (tmp_path / "hooks").mkdir()
     command = "echo begun > /workspace/half; test ! -e killed && sleep 100; rm /workspace/half; true"
@@ -220,7 +222,7 @@ from sandlot.evals.cases import *
 from sandlot.evals.prepare import Preparation
 from sandlot.sdk import Sandlot
 tmp = Path({str(tmp_path)!r})
-plan = WorkspacePlan(WorkspaceMode.POOLED, repos=(repo(tmp / "source"),),
+plan = WorkspacePlan(WorkspaceMode.POOLED, repos=(repo(tmp / "source", ref="main~1"),),
     hooks=hooks(hook(HookName.BEFORE_ALL, {command!r}, tmp / "hooks")))
 Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=True)).__enter__()
 """
@@ -229,16 +231,18 @@ Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=T
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if b"before_all" in line:
+            if step.encode() in line:
                 break
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert [info.labels[pool.KIND] for info in sandlot.list()] == ["making"]
+    assert {info.labels[pool.KIND] for info in sandlot.list()} <= {"making"}
     (tmp_path / "hooks/killed").touch()
-    plan = WorkspacePlan(POOLED, repos=(repo(tmp_path / "source"),), hooks=hooks(made))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = WorkspacePlan(POOLED, repos=(repo(tmp_path / "source", ref="main~1"),), hooks=hooks(made))
     with Preparation(sandlot, plan, "next") as preparation, preparation.trial(CASE, nth()) as place:
         assert not preparation.reused
-        assert place.workspace.exec("ls -A").stdout.text.split() == ["repo"]
+        assert place.workspace.exec("ls -A; cat repo/app.py").stdout.text.split() == ["repo", "version", "=", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hooks", "source"]
     assert [info.labels[pool.KIND] for info in sandlot.list()] == ["pool"]
 
 

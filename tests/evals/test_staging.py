@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sandlot.evals.cases import WorkspaceMode, WorkspacePlan
-from sandlot.evals.staging import assemble, staged, sweep
+from sandlot.evals.scratch import staged, sweep
+from sandlot.evals.staging import assemble
 
 
 def test_folders_of_dead_processes_are_swept_and_all_others_stay(

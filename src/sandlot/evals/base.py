@@ -13,6 +13,7 @@ from sandlot.evals.cases import HookName, Repo, WorkspacePlan
 from sandlot.evals.hook_files import digest_of
 from sandlot.evals.plan_hooks import PlanHooks
 from sandlot.evals.repos import Resolved, contained, resolve
+from sandlot.evals.scratch import staged
 from sandlot.sdk import Sandlot, Workspace
 
 __all__ = ["BaseMaker", "Surroundings"]
@@ -113,7 +114,7 @@ class BaseMaker:
         if not self._stages:
             made = self._sandlot.create(self._plan.template, labels=labels, **words)
         else:
-            with staging.staged() as folder:
+            with staged() as folder:
                 staging.assemble(self._plan, self.repos, folder, self._progress)
                 made = self._sandlot.create(folder, labels=labels, **words)
         if self._template != self._stamps():

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sandlot.errors import Conflict, SandlotError, StateUnwritable, WorkspaceBusy
-from sandlot.evals import pool, staging, static, unpatched, verify
+from sandlot.evals import pool, scratch, static, unpatched, verify
 from sandlot.evals.base import BaseMaker, Surroundings
 from sandlot.evals.cases import HookName, TestCase, WorkspaceMode, WorkspacePlan
 from sandlot.evals.gitclient import cancelled_by
@@ -99,7 +99,7 @@ class Preparation:
             undo.callback(self._stack.close)
             self._owner = self._stack.enter_context(pool.owner(self._sandlot))
             pool.sweep(self._sandlot)
-            staging.sweep()
+            scratch.sweep()
             if self.serial:
                 self._enter_static()
             else:

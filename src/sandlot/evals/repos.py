@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from sandlot.errors import GitFailed, UnsafePath
 from sandlot.evals.cases import History, Repo
 from sandlot.evals.gitclient import git, shown_url
+from sandlot.evals.scratch import staged
 
 __all__ = ["Resolved", "contained", "materialise", "resolve"]
 
@@ -130,12 +130,9 @@ def _location(repo: Repo) -> str:
 
 @contextmanager
 def _scratch(commit: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="sandlot-git-"))
-    try:
+    with staged() as folder:
         _initialise(folder, commit, bare=True)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _initialise(folder: Path, commit: str, *, bare: bool = False) -> None:

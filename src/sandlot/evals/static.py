@@ -17,7 +17,8 @@ from typing import Any
 from sandlot.errors import Refused, SandlotError, StateUnwritable, UnsafePath, UsageError
 from sandlot.evals.cases import WorkspacePlan
 from sandlot.evals.repos import Resolved, resolve
-from sandlot.evals.staging import assemble, staged, sweep
+from sandlot.evals.scratch import staged, sweep
+from sandlot.evals.staging import assemble
 from sandlot.sdk import Sandlot, Workspace
 
 __all__ = ["bring_back", "lock_name", "materialise_once", "seed"]
