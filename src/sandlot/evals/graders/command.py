@@ -89,7 +89,7 @@ def read_timeout(fields: Fields) -> float:
 
 
 def run_graded(how: How, subject: Subject, workspace: Workspace, command: tuple[str, ...]) -> Ran:
-    """In the grading workspace, with nothing on standard input. Raises GraderFailed when it could not run."""
+    """In the grading workspace, with nothing on standard input. Raises GraderFailed for a variable that is not set."""
     env = how.environment()
     ran = run_inside(
         workspace, command, env=env, cwd=how.cwd, timeout_s=how.timeout_s, cancellation=subject.cancellation,
@@ -97,9 +97,21 @@ def run_graded(how: How, subject: Subject, workspace: Workspace, command: tuple[
     for name in how.of_host:  # what is graded runs with it, and what it prints is kept
         if len(env[name]) >= SECRET_CHARACTERS:
             ran = replace(ran, log=ran.log.replace(env[name], f"[{name}]"))
-    if ran.exit_status in NOT_RUNNABLE and not ran.timed_out:
-        raise GraderFailed(f"the command could not run: exit status {ran.exit_status}: {ran.log.strip()[-500:]}")
     return ran
+
+
+def check_ran(how: How, subject: Subject, command: tuple[str, ...], ran: Ran) -> None:
+    """Raises GraderFailed for a command that could not run at all.
+
+    Code of the target's that it runs can end it with the same exit code. So it is run once more without anything that
+    the target did: only what cannot run there, either, is the suite's fault, and nobody's failure.
+    """
+    if ran.exit_status not in NOT_RUNNABLE or ran.timed_out:
+        return
+    with grading_place(subject, how.hidden, untouched=True) as workspace:
+        again = run_graded(how, subject, workspace, command)
+    if again.exit_status in NOT_RUNNABLE:
+        raise GraderFailed(f"the command could not run: exit status {ran.exit_status}: {ran.log.strip()[-500:]}")
 
 
 BROKEN = Finding(
@@ -139,6 +151,7 @@ class Command(Grader):
         ran = survived(lambda: self._run(subject))
         if ran is None:
             return BROKEN
+        check_ran(self.how, subject, self.how.command, ran)
         shown = " ".join(self.how.command[2:] if self.how.command[:2] == ("/bin/sh", "-c") else self.how.command)[:200]
         passed = ran.exit_status == self.exit_code and not ran.timed_out and not ran.limit
         found = Finding.of(passed, shown, exit_code=ran.exit_status, output=ran.log[-4000:])
@@ -208,7 +221,10 @@ class Tests(Grader):
                 return ran, next(((path, text) for path, text in found if text is not None), None)
 
         found = survived(run)
-        return BROKEN if found is None else self._judge(*found, self.how.hidden.left_out(subject))
+        if found is None:
+            return BROKEN
+        check_ran(self.how, subject, command, found[0])
+        return self._judge(*found, self.how.hidden.left_out(subject))
 
     def _judge(self, ran: Ran, written: tuple[str, str] | None, left_out: tuple[str, ...]) -> Finding:
         details = {"exit_code": ran.exit_status, "output": ran.log[-4000:], "not_brought_along": list(left_out[:SHOWN])}

@@ -104,9 +104,12 @@ class HiddenFiles:
 
 
 @contextlib.contextmanager
-def grading_place(subject: Subject, hidden: HiddenFiles) -> Iterator[Workspace]:
-    """A workspace to grade in; gone at the end. Raises GraderFailed, and what making a workspace raises."""
-    with subject.grading(hidden.leaves_out) as workspace:
+def grading_place(subject: Subject, hidden: HiddenFiles, *, untouched: bool = False) -> Iterator[Workspace]:
+    """A workspace to grade in; gone at the end. Raises GraderFailed, and what making a workspace raises.
+
+    ``untouched``: without anything that the target did.
+    """
+    with subject.grading((lambda _: True) if untouched else hidden.leaves_out) as workspace:
         count, total = 0, 0
         for inside, host in hidden.files:
             for path, source in _regular_files(inside, host):
