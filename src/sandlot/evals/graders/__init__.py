@@ -55,7 +55,7 @@ TYPES = {
     "regex": "text.Regex",
     "rubrics": "llm.LlmGrader",
     "starts-with": "text.StartsWith",
-    "tests": "command.Tests",
+    "tests": "test_runs.Tests",
     "token-usage": "measures.Measures",
     "tool-trajectory": "trajectory.ToolTrajectory",
 }
