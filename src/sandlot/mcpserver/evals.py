@@ -65,8 +65,7 @@ def _run(work: Work, request: EvalRun, project: str) -> Answer:
 
     until = time.monotonic() + work.patience_s
     with shared(work.state_folder):  # nothing is exported while suites are looked for and read
-        folder, unset = _begun(request, project, work.state_folder)
-    work.cancellation.check()
+        folder, unset = _begun(work, request, project)
     begun = BackgroundRun.start(folder, work.sandlot.paths)
     try:
         begun.wait_until_it_runs(START_S, work.cancellation.check)
@@ -90,7 +89,7 @@ def _followed(work: Work, begun: BackgroundRun, until: float) -> bool:
     return begun.wait(0, work.cancellation.check)
 
 
-def _begun(request: EvalRun, project: str, state: str) -> tuple[RunFolder, tuple[str, ...]]:
+def _begun(work: Work, request: EvalRun, project: str) -> tuple[RunFolder, tuple[str, ...]]:
     """A run with its plan on disk; and the variables that its suites miss."""
     from sandlot.evals import real
     from sandlot.evals.manifest import new_id
@@ -101,7 +100,7 @@ def _begun(request: EvalRun, project: str, state: str) -> tuple[RunFolder, tuple
 
     def look(path: Path) -> None:
         """Before it is read: even what is wrong with a file says something about what it names."""
-        if comes_from_chat(state, os.path.realpath(path)):
+        if comes_from_chat(work.state_folder, os.path.realpath(path)):
             raise UnsafePath(f"{path} comes from a chat, and is no part of a suite", hint=_FOR_THE_USER)
 
     options = RunOptions(
@@ -116,6 +115,7 @@ def _begun(request: EvalRun, project: str, state: str) -> tuple[RunFolder, tuple
     real.check(plan.targets)
     _refuse_host(plan)
     _no_links(project)
+    work.cancellation.check()  # the last moment at which nothing is there
     run_id = new_id()
     folder = begin(plan, runs_folder(Path(project), make=True) / run_id, run_id)
     return folder, tuple(dict.fromkeys(name for suite in plan.suites for name in suite.unset))
