@@ -31,8 +31,9 @@ def score_verdicts(verdicts: Sequence[Verdict], threshold: float) -> Scored:
     that could not work makes it an error: what it would have said is unknown, and no target's fault. So does a required
     one that had nothing to judge, and a trial that nothing judged.
     """
-    if low := first_missed(verdicts):
-        return Scored(Outcome.FAIL, 0.0, f"'{low.name}' is required: {low.score:g}, at least {low.required:g}")
+    if missed := first_missed(verdicts):
+        reason = f"'{missed.name}' is required: {missed.score:g}, at least {missed.required:g}"
+        return Scored(Outcome.FAIL, 0.0, reason)
     for each in verdicts:
         if each.error:
             return Scored(Outcome.ERROR, None, f"grader '{each.name}': {each.error}")

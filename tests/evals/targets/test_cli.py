@@ -125,6 +125,14 @@ def test_an_answer_in_json_brings_its_transcript(workspace: Workspace) -> None:
     assert (found.usage.input_tokens, found.usage.output_tokens, found.usage.cost_usd) == (3, 4, 0.5)
 
 
+@pytest.mark.parametrize("claim", ["0", "99999999"])
+def test_time_is_measured_whatever_a_target_claims(workspace: Workspace, claim: str) -> None:
+    reply = f'{{"text":"hi","duration_ms":{claim}}}'
+    found = run_target(target("cli", command=f"echo '{reply}'; sleep 0.01"), case(), workspace)
+    assert found.text == "hi"
+    assert 10 <= found.duration_ms < 99999999
+
+
 def test_on_the_host_only_when_it_is_written(tmp_path: Path) -> None:
     spec = target("cli", tmp_path, Placement.HOST, command="pwd; printf %s {PROMPT}")
     assert run_target(spec, case(NASTY), None).text == f"{tmp_path}\n{NASTY}".removesuffix("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,8 @@ class Tests(Grader):
         return self._all(report, ran, details)
 
     def _named(self, report: Report, details: Mapping[str, object]) -> Finding:
-        passed = [name for name in self.must_pass if _times(report.passed, name) and not _times(report.failed, name)]
+        good, bad = _Names.of(report.passed), _Names.of(report.failed)
+        passed = [name for name in self.must_pass if good.hold(name) and not bad.hold(name)]
         missing = tuple(name for name in self.must_pass if name not in passed)
         score = len(passed) / len(self.must_pass)
         return Finding(
@@ -159,11 +160,23 @@ def _rewarded(text: str, details: Mapping[str, object]) -> Finding:
     return Finding(score, (said,) if score == 1 else (), () if score == 1 else (said,), details=details)
 
 
-def _times(names: tuple[str, ...], wanted: str) -> int:
-    """How often a test is among the reported: ``pkg.mod::name``, ``path/to/mod.py::name`` or the name alone."""
-    dotted = wanted.replace(".py::", "::").replace("/", ".")
-    keys = {wanted, dotted, dotted.replace("::", ".", max(0, dotted.count("::") - 1))}
-    return sum(name in keys or ("::" not in wanted and name.rpartition("::")[2] == wanted) for name in names)
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Reported tests: a report may have many, and so may the suite."""
+
+    whole: Set[str]
+    last: Set[str]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> _Names:
+        whole = frozenset(names)
+        return cls(whole, frozenset(name.rpartition("::")[2] for name in whole))
+
+    def hold(self, wanted: str) -> bool:
+        """``pkg.mod::name``, ``path/to/mod.py::name`` or the name alone."""
+        dotted = wanted.replace(".py::", "::").replace("/", ".")
+        keys = (wanted, dotted, dotted.replace("::", ".", max(0, dotted.count("::") - 1)))
+        return any(key in self.whole for key in keys) or ("::" not in wanted and wanted in self.last)
 
 
 def _no_report_yet(workspace: Workspace, path: str) -> None:

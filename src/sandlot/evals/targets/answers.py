@@ -16,7 +16,10 @@ MOST = 1e15
 
 
 def answer_from(text: str, *, duration_ms: int, log: str = "") -> TargetAnswer:
-    """Text as it is; a JSON object with ``text`` or ``output`` (messages) as that."""
+    """Text as it is; a JSON object with ``text`` or ``output`` (messages) as that.
+
+    Its ``duration_ms`` is passed over: time can be measured, and a target that would rather win might claim any.
+    """
     stripped = text.strip()
     if stripped.startswith("{"):
         try:
@@ -24,7 +27,7 @@ def answer_from(text: str, *, duration_ms: int, log: str = "") -> TargetAnswer:
         except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and ("text" in found or "output" in found or "output_messages" in found):
-            return answer_of(found, duration_ms=duration_ms, log=log)
+            return answer_of({**found, "duration_ms": None}, duration_ms=duration_ms, log=log)
     return TargetAnswer(text, duration_ms, log=log)
 
 
