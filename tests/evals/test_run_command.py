@@ -236,3 +236,18 @@ def test_a_run_in_a_static_workspace_is_refused_for_targets_could_write_its_resu
     assert cli("eval", "run", "evals/", *words, "--min-pass-rate", "1", cwd=home).returncode == 0
     assert len(outcomes(home.parent / "elsewhere")) == 6
     assert (home / "made").read_text() == "1\n" * 6
+
+
+def test_a_project_can_be_its_own_template_and_trials_see_nothing_of_its_runs(cli: Cli, home: Path) -> None:
+    listed = home / ".sandlot" / "targets.yaml"
+    listed.write_text("targets: [{name: default, kind: cli, command: 'echo right; ls -A .sandlot; ls -A evals'}]")
+    suite = home / "evals" / "first.yaml"
+    suite.write_text("workspace: {template: ..}\n" + suite.read_text())
+    for _ in range(2):
+        assert cli("eval", "run", "evals/", cwd=home).returncode == 0
+    logs = {path.read_text() for run in runs(home) for path in run.glob("trials/*/1.log")}
+    assert len(logs) == 1
+    assert "targets.yaml" in (log := logs.pop())
+    assert "runs" not in log
+    first, second = (json.loads((run / "run.json").read_bytes())["workspaces"] for run in runs(home))
+    assert first == second, "a run changed the template of the next"

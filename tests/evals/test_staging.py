@@ -34,6 +34,9 @@ def test_a_template_is_copied_as_it_stands(tmp_path: Path) -> None:
     template, made = tmp_path / "template", tmp_path / "made"
     (template / "deep/.git").mkdir(parents=True)
     (template / ".git").mkdir()
+    (template / ".sandlot/runs/one").mkdir(parents=True)
+    (template / ".sandlot/targets.yaml").touch()
+    (template / "deep/.sandlot/runs").mkdir(parents=True)
     (template / "run").write_text("#!/bin/sh\n")
     (template / "run").chmod(0o751)
     os.utime(template / "run", ns=(1, 1_234_567_891_234_567_891))
@@ -41,7 +44,9 @@ def test_a_template_is_copied_as_it_stands(tmp_path: Path) -> None:
     os.mkfifo(template / "pipe")
     made.mkdir()
     assemble(WorkspacePlan(WorkspaceMode.TEMP, template=str(template)), (), made)
-    assert sorted(os.listdir(made)) == ["deep", "out", "run"]
+    assert sorted(os.listdir(made)) == [".sandlot", "deep", "out", "run"]
+    assert os.listdir(made / ".sandlot") == ["targets.yaml"]
+    assert (made / "deep/.sandlot/runs").is_dir()
     assert (made / "deep/.git").is_dir()
     assert os.readlink(made / "out") == "/etc/passwd"
     info = (made / "run").stat()

@@ -78,7 +78,7 @@ class BaseMaker:
     @property
     def _stages(self) -> bool:
         """Whether the tree is put together in a folder of ours, and not copied from the template as it stands."""
-        return bool(self.repos) or staging.has_history(self._plan.template)
+        return bool(self.repos) or staging.is_partial(self._plan.template)
 
     def make(self, labels: Mapping[str, str], making: Mapping[str, str], output: dict[str, str]) -> Workspace:
         """The workspace, stopped and complete; it gets ``labels`` by the last step, and has ``making`` until then.

@@ -12,7 +12,7 @@ from sandlot.errors import PathNotFound, SeedUnreadable, UnsafePath, UsageError
 from sandlot.evals.cases import WorkspacePlan
 from sandlot.evals.repos import Resolved, contained, materialise
 
-__all__ = ["assemble", "check_template", "has_history"]
+__all__ = ["assemble", "check_template", "is_partial", "left_out"]
 
 
 def check_template(plan: WorkspacePlan) -> None:
@@ -26,9 +26,16 @@ def check_template(plan: WorkspacePlan) -> None:
         raise UsageError(f"{where}: the template {plan.template} is not a folder")
 
 
-def has_history(template: str | None) -> bool:
-    """Whether the template is a git checkout: its files are meant, not its history, and none of it may be seen."""
-    return template is not None and os.path.lexists(os.path.join(template, ".git"))
+def left_out(template: str) -> frozenset[str]:
+    """Paths in a template that are not copied. Of a git checkout its files are meant, not its history; and what was
+    answered in earlier runs of its evals, and how that was graded, is not for those who are to answer next.
+    """
+    return frozenset(os.path.join(template, *parts) for parts in ((".git",), (".sandlot", "runs")))
+
+
+def is_partial(template: str | None) -> bool:
+    """Whether something of the template is not copied."""
+    return template is not None and any(os.path.lexists(path) for path in left_out(template))
 
 
 def assemble(
@@ -45,17 +52,18 @@ def assemble(
 
 
 def _copy_template(template: Path, folder: Path) -> None:
-    """A copy with modes and times; links as links, no special files, and not the history of the template itself."""
+    """A copy with modes and times; links as links, no special files, and not what is left out of a template."""
+    without = left_out(os.fspath(template))
 
-    def left_out(parent: str, names: list[str]) -> list[str]:
-        gone = [".git"] if os.path.samefile(parent, template) and ".git" in names else []
+    def ignored(parent: str, names: list[str]) -> list[str]:
+        gone = [name for name in names if os.path.join(parent, name) in without]
         kinds = ((name, os.lstat(os.path.join(parent, name)).st_mode) for name in names)
         return gone + [
             name for name, mode in kinds if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
         ]
 
     try:
-        shutil.copytree(template, folder, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+        shutil.copytree(template, folder, symlinks=True, ignore=ignored, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         what = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise SeedUnreadable(f"cannot copy the template {template}: {what}") from error

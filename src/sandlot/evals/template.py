@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandlot.errors import Conflict, StateUnwritable
+from sandlot.evals.staging import left_out
 
 __all__ = ["content", "stamps"]
 
@@ -30,11 +31,11 @@ SETTLED_S = 0.1
 def _entries(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     """(path, facts) of all that is copied, in an order of its own; links are not followed."""
     pending = [folder]
-    own_history = os.path.join(folder, ".git")  # is not copied
+    without = left_out(folder)
     while pending:
         with os.scandir(pending.pop()) as entries:
             for entry in sorted(entries, key=lambda each: each.name):
-                if entry.path == own_history:
+                if entry.path in without:
                     continue
                 info = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
