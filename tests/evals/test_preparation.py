@@ -21,7 +21,7 @@ from sandlot.evals import pool
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.ownership import left_behind, owning
 from sandlot.evals.prepare import Preparation, Surroundings
-from sandlot.evals.template import content
+from sandlot.evals.template import look
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
@@ -147,17 +147,17 @@ def test_a_template_is_read_once_and_what_is_remembered_of_it_is_never_trusted_b
     folder, notes = template(tmp_path), tmp_path / "notes"
     for path in folder.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
-    found = content(str(folder), notes)
-    wait_for(lambda: content(str(folder), notes) and list(notes.glob("*.template")))  # once the files have settled
+    found = look(str(folder), notes).content
+    wait_for(lambda: look(str(folder), notes).content and list(notes.glob("*.template")))  # once the files have settled
     (note,) = notes.glob("*.template")
     assert note.read_text() == found
     for broken in ("", "f" * 63, "../../x"):
         note.write_text(broken)
-        assert content(str(folder), notes) == found
+        assert look(str(folder), notes).content == found
     note.write_text("e" * 64)  # no file was opened: this is the warm way
-    assert content(str(folder), notes) == "e" * 64
+    assert look(str(folder), notes).content == "e" * 64
     (folder / "run.sh").write_text("other")
-    assert content(str(folder), notes) not in (found, "e" * 64)
+    assert look(str(folder), notes).content not in (found, "e" * 64)
 
 
 def test_a_failed_clone_or_a_bad_template_leaves_nothing_that_could_be_graded(sandlot: Sandlot, tmp_path: Path) -> None:

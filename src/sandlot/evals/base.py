@@ -58,14 +58,14 @@ class BaseMaker:
         staging.check_template(plan)
         for each in plan.repos:
             contained(each)
-        self._template = self._stamps()
+        self._template = template.look(plan.template, sandlot.paths.evals) if plan.template else None
         self.repos = tuple(self._resolved(each) for each in plan.repos)
 
     def fingerprint(self) -> str:
         """Of everything that shapes what a trial starts from."""
         before = self._hooks.get(HookName.BEFORE_ALL)
         facts = {
-            "template": template.content(self._plan.template, self._sandlot.paths.evals) if self._plan.template else "",
+            "template": self._template.content if self._template else "",
             "repos": [each.facts() for each in self.repos],
             "surroundings": asdict(self._surroundings),
             "before_all": before and {
@@ -117,7 +117,7 @@ class BaseMaker:
             with staged() as folder:
                 staging.assemble(self._plan, self.repos, folder, self._progress)
                 made = self._sandlot.create(folder, labels=labels, **words)
-        if self._template != self._stamps():
+        if self._plan.template and self._template and self._template.stamps != template.stamps(self._plan.template):
             made.delete()
             raise Conflict(f"the template {self._plan.template} changed while it was copied", hint="run it again")
         return made
@@ -125,6 +125,3 @@ class BaseMaker:
     def _resolved(self, repo: Repo) -> Resolved:
         self._progress(f"resolving {repo.path}")
         return resolve(repo)
-
-    def _stamps(self) -> str:
-        return template.stamps(self._plan.template) if self._plan.template else ""

@@ -13,12 +13,13 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot.errors import Conflict, StateUnwritable
 from sandlot.evals.staging import left_out
 
-__all__ = ["content", "stamps"]
+__all__ = ["Template", "look", "stamps"]
 
 _SUFFIX = ".template"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -63,8 +64,18 @@ def _stamped(folder: str) -> tuple[str, float]:
     return found.hexdigest(), youngest
 
 
-def content(folder: str, remembered: Path) -> str:
-    """Hash of names, modes, links and contents; times do not count. ``remembered``: our folder for such hashes.
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A folder at one moment."""
+
+    stamps: str
+    """Another one as soon as anything was written."""
+    content: str
+    """Hash of names, modes, links and contents; times do not count."""
+
+
+def look(folder: str, remembered: Path) -> Template:
+    """What is in a template now. ``remembered``: our folder for such hashes.
 
     Raises StateUnwritable when something cannot be read, Conflict when it changes meanwhile.
     """
@@ -74,14 +85,14 @@ def content(folder: str, remembered: Path) -> str:
         text = note.read_text()
         if _DIGEST.fullmatch(text):
             os.utime(note)
-            return text
+            return Template(before, text)
     found = _read(folder)
     if stamps(folder) != before:
         raise Conflict(f"the template {folder} changed while it was read", hint="run it again")
     if time.time() - youngest > SETTLED_S:
         with contextlib.suppress(OSError):  # then it is read again next time
             _remember(note, found)
-    return found
+    return Template(before, found)
 
 
 def _read(folder: str) -> str:
