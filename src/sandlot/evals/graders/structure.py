@@ -124,6 +124,10 @@ class FieldAccuracy(Grader):
             else:
                 shown = "nothing" if have is _MISSING else json.dumps(have, default=str)[:100]
                 misses.append(f"{each.path}: {shown}, not {json.dumps(want, default=str)[:100]}")
+        if not hits and not misses:  # or an answer of nothing at all would be a right one
+            return Finding(
+                0.0, misses=tuple(each.path for each in self.fields), reasoning="none of the fields is there"
+            )
         score = got / total if total else 1.0
         return Finding(float(not misses) if self.all_or_nothing else score, tuple(hits), tuple(misses))
 
