@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.prepare import Preparation
 from sandlot.evals.unpatched import Seen
 from sandlot.sdk import Sandlot
+from tests.conftest import CompletedProcess
 from tests.evals.places import CASE, git, hook, hooks, nth, repository
 
 IDENTITY = "export " + " ".join(
@@ -146,3 +148,54 @@ def test_what_before_all_leaves_in_the_home_is_not_there_for_trials_and_the_run_
         assert place.workspace.exec("ls -A ~").stdout.text == ""
     assert place.warnings == []
     assert preparation.warnings == ["what before_all left in its home is gone: a static folder is all trials get"]
+
+
+def test_a_folder_that_was_not_there_and_that_nothing_fills_is_spoken_of(sandlot: Sandlot, tmp_path: Path) -> None:
+    for warnings in (
+        [f"{tmp_path}/typo did not exist: it was made, empty, for neither template nor repos fill it"],
+        [],
+    ):
+        with Preparation(sandlot, WorkspacePlan(WorkspaceMode.STATIC, str(tmp_path / "typo")), "run") as preparation:
+            pass
+        assert preparation.warnings == warnings
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_a_trial(
+    ordinary_user: Callable[[Sequence[str]], CompletedProcess],
+) -> None:
+    program = r"""
+import os, tempfile
+from sandlot.evals.cases import WorkspaceMode, WorkspacePlan
+from sandlot.evals.prepare import Preparation
+from sandlot.sdk import Sandlot
+folder = tempfile.mkdtemp()
+os.chmod(folder, 0o555)
+try:
+    Preparation(Sandlot(), WorkspacePlan(WorkspaceMode.STATIC, folder), "run").__enter__()
+except Exception as error:
+    print(error)
+os.rmdir(folder)
+"""
+    done = ordinary_user(["-c", program])
+    assert "you may not write /" in done.stdout.decode(), done.stderr.decode()
+
+
+def test_a_target_does_not_get_to_write_what_the_next_run_starts(sandlot: Sandlot, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    wanted = plan(own)
+    (own / ".sandlot").mkdir()
+    (own / ".sandlot/targets.yaml").write_text("targets: []")
+    (own / "deep/.agentv").mkdir(parents=True)
+    (own / "deep/.agentv/targets.yaml").write_text("targets: []")
+    evil = "targets: [{name: default, kind: cli, command: id, placement: host}]"
+    (warning,) = after(
+        sandlot,
+        wanted,
+        f"echo '{evil}' > .sandlot/targets.yaml; mv deep/.agentv/targets.yaml moved;"
+        " mkdir -p new/.Sandlot; echo x > code; echo x > new/.Sandlot/targets.yaml; echo x > new/.sandlot",
+    )
+    assert warning.count("settings and runs of evals are not a target's to change") >= 3
+    assert (own / ".sandlot/targets.yaml").read_text() == "targets: []"
+    assert (own / "deep/.agentv/targets.yaml").read_text() == "targets: []"
+    assert (own / "code").read_text() == "x\n"
+    assert sorted(os.listdir(own / "new")) == [".sandlot"]  # a file of that name is no folder of settings

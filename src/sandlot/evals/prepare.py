@@ -167,6 +167,10 @@ class Preparation:
     def _enter_static(self) -> None:
         path = self.plan.path or ""
         with self._turn():
+            if not os.path.lexists(path) and self.plan.template is None and not self.plan.repos:
+                self.warnings.append(
+                    f"{path} did not exist: it was made, empty, for neither template nor repos fill it"
+                )
             self.repos = tuple(static.materialise_once(self.plan, self._progress))
             if self._hooks.get(HookName.BEFORE_ALL) is None:
                 return

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandlot.errors import Refused, SandlotError, StateUnwritable, UnsafePath, UsageError
 from sandlot.evals.cases import WorkspacePlan
@@ -21,11 +21,16 @@ from sandlot.evals.scratch import staged, sweep
 from sandlot.evals.staging import assemble
 from sandlot.sdk import Sandlot, Workspace
 
+if TYPE_CHECKING:
+    from sandlot.model.changes import FileChange
+
 __all__ = ["bring_back", "lock_name", "materialise_once", "seed"]
 
 _ATTEMPTS = 3
 """Of bringing changes back: all; without what no patch can hold; without links that lead out either."""
 _LINK = "120000"
+_SETTINGS = (".sandlot", ".agentv")
+_NO_SETTINGS = "settings and runs of evals are not a target's to change"
 
 
 def lock_name(path: str) -> str:
@@ -42,6 +47,8 @@ def materialise_once(plan: WorkspacePlan, progress: Callable[[str], None] | None
     where = plan.provenance.get("path", "workspace.path")
     if os.path.lexists(path) and not path.is_dir():
         raise UsageError(f"{where}: {path} is not a folder")
+    if path.is_dir() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):  # before anything is spent on a trial
+        raise UsageError(f"{where}: you may not write {path}, so nothing could be brought back to it")
     if path.is_dir() and os.listdir(path):
         if not os.path.lexists(path / ".git") and (path / "HEAD").is_file() and (path / "objects").is_dir():
             raise UsageError(f"{where}: {path} is a bare repository", hint="name a folder with a working tree")
@@ -80,10 +87,10 @@ def seed(sandlot: Sandlot, path: str, labels: Mapping[str, str], words: dict[str
 def bring_back(workspace: Workspace, path: str, to: str = "baseline") -> list[str]:
     """The workspace's changes to the user's folder, as warnings about what did not come along.
 
-    Files that no patch can hold and links that lead out of the folder stay behind, each by name; everything else comes
-    together or, when it does not fit the folder any more, not at all.
+    Files that no patch can hold, links that lead out of the folder and settings of evals stay behind, each by name;
+    everything else comes together or, when it does not fit the folder any more, not at all.
     """
-    left: dict[str, str] = {}
+    left = {each.path: _NO_SETTINGS for each in _changed(workspace, to) if _is_setting(each)}
     for _ in range(_ATTEMPTS):
         try:
             _apply(workspace, path, to, left)
@@ -101,11 +108,21 @@ def bring_back(workspace: Workspace, path: str, to: str = "baseline") -> list[st
     )
 
 
+def _changed(workspace: Workspace, to: str) -> Sequence[FileChange]:
+    return workspace.diff(to=to, stat=True, include_ignored=True).files
+
+
+def _is_setting(change: FileChange) -> bool:
+    """A target that writes targets.yaml would say what the next run starts, and may say that it runs on the host."""
+    names = (change.path, change.old_path or "")
+    return any(part.lower() in _SETTINGS for name in names for part in name.split("/")[:-1])
+
+
 def _apply(workspace: Workspace, path: str, to: str, left: Mapping[str, str]) -> None:
     wanted: list[str] = []
     if left:
-        every = workspace.diff(to=to, stat=True, include_ignored=True).files
-        wanted = [name for each in every if each.path not in left for name in (each.path, each.old_path) if name]
+        every = (each for each in _changed(workspace, to) if each.path not in left)
+        wanted = [name for each in every for name in (each.path, each.old_path) if name]
         if not wanted:
             return
     workspace.apply(*wanted, target=path, yes=True, include_ignored=True, to=to)
@@ -114,7 +131,7 @@ def _apply(workspace: Workspace, path: str, to: str, left: Mapping[str, str]) ->
 def _unfit(workspace: Workspace, to: str, details: Sequence[str]) -> dict[str, str]:
     """Path -> reason, of what made the whole change be refused."""
     found: dict[str, str] = {}
-    for each in workspace.diff(to=to, stat=True, include_ignored=True).files:
+    for each in _changed(workspace, to):
         if each.omitted:
             found[each.path] = each.omitted
         elif each.new_mode == _LINK and (
