@@ -11,6 +11,8 @@ import pytest
 
 from sandlot.errors import StateCorrupt, StateUnwritable, UsageError
 from sandlot.evals.budget import Budget
+from sandlot.evals.cases import Repo
+from sandlot.evals.explain import explain
 from sandlot.evals.gate import Status, judge
 from sandlot.evals.merge import merge
 from sandlot.evals.options import Budgets, Shard
@@ -81,6 +83,26 @@ def test_what_could_not_be_saved_is_told_to_nobody(tmp_path: Path, monkeypatch: 
     with pytest.raises(StateUnwritable):
         session.run()
     assert told == []
+
+
+def test_no_password_and_no_value_of_the_environment_is_in_the_manifest(tmp_path: Path) -> None:
+    place = TESTS[0].place
+    repo = Repo("repo", "https://ana:hunter2@example.com/repo.git?token=hunter2", False, place)
+    plan = dataclasses.replace(TESTS[0].workspace, repos=(repo,), env={"API_KEY": "hunter2"})
+    made = plan_of(suite(dataclasses.replace(TESTS[0], workspace=plan)))
+    folder = begin(made, tmp_path / "run", "run-1")
+    written = (folder.root / "run.json").read_text()
+    assert "hunter2" not in written + json.dumps(explain(made))
+    assert "https://example.com/repo.git" in written
+    assert "API_KEY" in written
+
+
+def test_a_run_inside_of_its_template_is_refused_but_in_the_place_of_runs(tmp_path: Path) -> None:
+    plan = dataclasses.replace(TESTS[0].workspace, template=str(tmp_path))
+    made = plan_of(suite(dataclasses.replace(TESTS[0], workspace=plan)))
+    with pytest.raises(UsageError, match="lies in the template"):
+        begin(made, tmp_path / "out", "run-1")
+    begin(made, tmp_path / ".sandlot" / "runs" / "run-1", "run-1")
 
 
 # -- damage ----------------------------------------------------------------------------------------------------------

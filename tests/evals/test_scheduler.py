@@ -67,6 +67,17 @@ def test_a_failed_before_all_makes_every_trial_an_error_and_is_tried_once(tmp_pa
     assert machinery.events.count("prepare") == 1
 
 
+def test_a_bug_in_preparing_makes_errors_of_its_trials_alone(tmp_path: Path) -> None:
+    machinery = StandIn(broken={"prepare": OSError("no such device")})
+    session = session_of(plan_of(suite(*TESTS), workers=2), tmp_path / "run", machinery)
+    assert session.run() is Ending.COMPLETE
+    assert {result.reason for result in session.results.values()} == {"unexpected OSError: no such device"}
+    again = session_of(session.plan, tmp_path / "again", StandIn(broken={"after_all": OSError("no such device")}))
+    assert again.run() is Ending.COMPLETE
+    assert set(outcomes(again).values()) == {Outcome.PASS}
+    assert "no such device" in again.warnings[0]
+
+
 def test_a_failed_after_all_is_a_warning_of_the_run(tmp_path: Path) -> None:
     machinery = StandIn(broken={"after_all": HookFailed("after_all exited with 1")})
     session = session_of(plan_of(suite(*TESTS)), tmp_path / "run", machinery)

@@ -16,7 +16,7 @@ from typing import Any
 from sandlot import process
 from sandlot._version import __version__
 from sandlot.errors import StateCorrupt
-from sandlot.evals.cases import Suite, TargetSpec, TestCase
+from sandlot.evals.cases import Suite, TargetSpec, TestCase, WorkspacePlan
 from sandlot.evals.options import RunOptions
 from sandlot.evals.outcomes import Trial
 from sandlot.evals.project import project_of
@@ -31,6 +31,7 @@ __all__ = [
     "new_id",
     "now",
     "plan_digest",
+    "plan_facts",
     "suite_facts",
     "target_facts",
     "versions",
@@ -66,7 +67,8 @@ class Manifest:
     targets: tuple[Mapping[str, Any], ...] = ()
     """Name, kind, place and digest of each. Never its configuration: that may hold a key."""
     plans: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """The workspace plans as they were resolved, with where each value came from, by their digests."""
+    """The workspace plans as they were resolved, with where each value came from, by their digests. Of the environment
+    only the names, of URLs no password."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     merged_from: tuple[str, ...] = ()
     workspaces: tuple[Mapping[str, Any], ...] = ()
@@ -147,6 +149,17 @@ def digest_of(test: TestCase, target: TargetSpec, threshold: float) -> str:
         "threshold": threshold,
     }
     return hash_of(asked)
+
+
+def plan_facts(plan: WorkspacePlan) -> dict[str, Any]:
+    """What the manifest says about a workspace plan: all of it but what may be a secret, for reports are passed on."""
+    from sandlot.evals.gitclient import shown_url
+
+    found: dict[str, Any] = plain(plan)
+    for repo in found["repos"]:
+        repo["url"] = shown_url(repo["url"])
+    found["env"] = sorted(plan.env)
+    return found
 
 
 def plan_digest(test: TestCase) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sandlot.errors import StateUnwritable, UsageError
+from sandlot.errors import SandlotError, StateUnwritable, UsageError
 from sandlot.evals.manifest import Manifest, PlannedTrial, now
 from sandlot.evals.options import Shard
 from sandlot.evals.run import Ending
@@ -48,8 +48,12 @@ def merge(shards: Sequence[RunFolder], root: Path, run_id: str) -> RunFolder:
     )
     warnings = []
     for shard, manifest in zip(shards, manifests, strict=True):
-        for each in manifest.trials:
-            _copy(shard, made, each)
+        try:
+            for each in manifest.trials:
+                _copy(shard, made, each)
+        except SandlotError:  # half of it would look like a run that was killed
+            shutil.rmtree(root, ignore_errors=True)
+            raise
         warnings += [text for session in shard.sessions() for text in session.warnings]
     session = made.begin({"started": now(), "merged": [str(each.root) for each in shards]})
     left = len(whole) - len(made.results([each.trial for each in whole]))

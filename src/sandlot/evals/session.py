@@ -19,6 +19,7 @@ from sandlot.evals.manifest import (
     digest_of,
     now,
     plan_digest,
+    plan_facts,
     suite_facts,
     target_facts,
     versions,
@@ -28,6 +29,7 @@ from sandlot.evals.outcomes import Outcome, TrialResult
 from sandlot.evals.run import Ending, Scheduler, Watch
 from sandlot.evals.run_folder import RunFolder
 from sandlot.evals.selection import Job, select, workers_of
+from sandlot.evals.staging import left_out
 from sandlot.evals.trial import Finished
 from sandlot.evals.trial_records import plain
 
@@ -65,7 +67,7 @@ class RunPlan:
             trials=planned(self.jobs),
             suites=tuple(suite_facts(suite, commits) for suite in used),
             targets=tuple(target_facts(self.targets)),
-            plans={plan_digest(job.test): plain(job.test.workspace) for job in self.jobs},
+            plans={plan_digest(job.test): plan_facts(job.test.workspace) for job in self.jobs},
             versions=versions(),
         )
 
@@ -134,7 +136,7 @@ class Session:
         """Do what is left. However it ends, that is noted, and no workspace of this run stays behind."""
         swept = self.machinery.sweep()  # of a process that was killed: the lock says that it is gone
         if swept:
-            self.warnings.append(f"{swept} workspaces of a killed process were deleted")
+            self.warnings.append(f"{swept} workspace{'s' if swept > 1 else ''} of a killed process deleted")
         facts = {"started": now(), "pid": os.getpid(), "workers": self.plan.workers, "swept": swept}
         session = self.folder.begin(facts)
         ending = Ending.INTERRUPTED
@@ -220,12 +222,18 @@ class Session:
 
 
 def check_apart(plan: RunPlan, root: Path) -> None:
-    """Raises UsageError when targets could write into the run's folder.
+    """Raises UsageError when targets could write into the run's folder, or read what others answered.
 
     What a target does in a static workspace is brought back to the user's folder. With the run in there, a target could
-    write the results of the trials that are still to come.
+    write the results of the trials that are still to come. What lies in a template is copied for every trial, but for
+    the usual place of runs.
     """
     place = root.resolve()
+    for template in {job.test.workspace.template for job in plan.jobs if job.test.workspace.template}:
+        usual = Path(template).resolve()
+        if place.is_relative_to(usual) and not any(place.is_relative_to(path) for path in left_out(os.fspath(usual))):
+            hint = f"name a folder outside of {usual}: --output DIR; or leave --output out"
+            raise UsageError(f"the run's folder {place} lies in the template {usual}", hint=hint)
     for path in {job.test.workspace.path for job in plan.jobs if job.test.workspace.path}:
         static = Path(path).resolve()
         if place.is_relative_to(static):
