@@ -166,6 +166,18 @@ def test_credentials_of_a_url_are_not_shown() -> None:
     assert "secret" not in str(Resolved(place, "f" * 40, None).facts())
 
 
+@pytest.mark.parametrize("url", ["git://me:secret@127.0.0.1:1/x", "http://me:secret@127.0.0.1:1/x.git?token=secret"])
+def test_what_git_says_of_a_url_is_told_without_its_secrets(tmp_path: Path, url: str) -> None:
+    place = replace(repo(tmp_path), url=url, local=False)
+    with pytest.raises(GitFailed) as told:
+        resolve(place)
+    assert "127.0.0.1" in told.value.message
+    with pytest.raises(GitFailed) as fetched:
+        materialise(Resolved(replace(place, clone=Clone(filter="blob:none")), "f" * 40, None), tmp_path / "made")
+    for error in (told.value, fetched.value):
+        assert "secret" not in f"{error.message} {error.hint} {error.details}"
+
+
 def test_neither_a_source_nor_its_url_can_have_a_program_run(tmp_path: Path) -> None:
     source, witness = tmp_path / "source", tmp_path / "ran"
     repository(source)

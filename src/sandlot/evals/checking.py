@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -160,7 +161,7 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
         found = _at(value, keys)
         place, shown = document.place(*base, *keys), _path([*base, *keys]) or "the file"
         quoted = "text" in kinds and isinstance(found, (bool, int, float))
-        hint = f'write it in quotes: "{_shown(found)}"' if quoted else ""
+        hint = _quoted(found) if quoted else ""
         problems.add(place, f"{shown}: {_shown(found)} is not {words(dict.fromkeys(kinds))}", hint)
 
 
@@ -183,7 +184,7 @@ def _report_kind(place: Place, shown: str, found: Any, context: dict[str, Any], 
     elif isinstance(found, dict):
         problems.add(place, f"{shown}.type is missing")
     elif isinstance(found, (bool, int, float)):
-        problems.add(place, f"{shown}: {_shown(found)} is not text", f'write it in quotes: "{_shown(found)}"')
+        problems.add(place, f"{shown}: {_shown(found)} is not text", _quoted(found))
     else:
         problems.add(place, f"{shown}: {_shown(found)} does not fit here")
 
@@ -196,6 +197,12 @@ def _near(found: Any, choices: list[str]) -> str:
 def _sentence(error: ErrorDetails) -> str:
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return text[:1].lower() + text[1:]
+
+
+def _quoted(found: Any) -> str:
+    """A float is shown otherwise than it is written: ``12e4567``, a commit, is infinite."""
+    same = not isinstance(found, float) or (math.isfinite(found) and not found.is_integer())
+    return f'write it in quotes: "{_shown(found)}"' if same else "write it in quotes"
 
 
 def _not(found: Any) -> str:

@@ -90,7 +90,7 @@ def _ask(repo: Repo, ref: str) -> tuple[str | None, str | None]:
     names = [ref, f"refs/{ref}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
     said = git(
         ["ls-remote", "--symref", "--", _location(repo), *names, *(f"{name}^{{}}" for name in names)],
-        cwd=Path("/"), remote=True, doing=f"{repo.place}: asking {shown_url(repo.url)}",
+        cwd=Path("/"), remote=True, doing=f"{repo.place}: asking {shown_url(repo.url)}", url=repo.url,
     ).stdout.decode("utf-8", "replace")  # fmt: skip
     found: dict[str, str] = {}
     head = None
@@ -156,7 +156,7 @@ def _fetch(repo: Repo, folder: Path, commit: str | None, *, depth: int | None = 
             git(["config", f"remote.origin.{name}", value], cwd=folder, remote=False, doing="configuring a clone")
         source = "origin"
     doing = f"{repo.place}: fetching {commit[:12] if commit else 'all refs'} from {shown_url(repo.url)}"
-    git(["fetch", *options, "--", source, *wanted], cwd=folder, remote=True, doing=doing)
+    git(["fetch", *options, "--", source, *wanted], cwd=folder, remote=True, doing=doing, url=repo.url)
 
 
 def materialise(resolved: Resolved, folder: Path) -> None:
@@ -193,7 +193,7 @@ def _check_out(resolved: Resolved, folder: Path) -> None:
     lazily = repo.clone.filter is not None  # then, and only then, the checkout talks to the remote
 
     def run(*arguments: str, remote: bool = False) -> None:
-        git(arguments, cwd=folder, remote=remote, doing=doing)
+        git(arguments, cwd=folder, remote=remote, doing=doing, url=repo.url)
 
     if repo.clone.sparse:
         run("sparse-checkout", "set", "--cone", "--", *repo.clone.sparse)
