@@ -98,6 +98,16 @@ def test_what_is_kept_of_a_verdict_is_bounded() -> None:
     assert max(map(len, found.misses)) == MOST_CHARACTERS
 
 
+def test_details_that_would_fill_every_report_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sandlot.evals.graders.subject import Finding
+    from sandlot.evals.graders.text import IsJson
+
+    for size, left in ((100, False), (300_000, True)):
+        found = Finding(1.0, details={"output": "x" * size})
+        monkeypatch.setattr(IsJson, "find", lambda _self, _subject, found=found: found)
+        assert ("left_out" in judge("is-json", "1").details) is left
+
+
 @pytest.mark.parametrize(
     ("text", "adds"),
     [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from sandlot.errors import SandlotError, UsageError
 from sandlot.evals.cases import GraderSpec
@@ -68,6 +70,10 @@ MOST_CHARACTERS = 4000
 """Of each of them; of the reasoning ten times that. They may quote what a target said, however long."""
 
 
+MOST_DETAILS = 256 << 10
+"""Characters of the details as JSON: every report reads them again."""
+
+
 def check_grader(spec: GraderSpec) -> None:
     """Raises UsageError for a type or a field that is wrong; reads no key and runs nothing."""
     read_grader(spec)
@@ -121,7 +127,7 @@ def grade(spec: GraderSpec, subject: Subject, read: Reader | None = None) -> Ver
     least = grader.pass_score if spec.required is None else spec.required
     return Verdict(
         spec.name, spec.type, score, score >= least, spec.weight, spec.required, _kept(hits), _kept(misses),
-        clean_text(found.reasoning[: 10 * MOST_CHARACTERS]), clean(found.details),
+        clean_text(found.reasoning[: 10 * MOST_CHARACTERS]), _details(found.details),
     )  # fmt: skip
 
 
@@ -135,6 +141,13 @@ def _read(spec: GraderSpec, read: Reader) -> Grader | Verdict:
 
 def _sentence(error: SandlotError) -> str:
     return error.message + (f" ({error.hint})" if error.hint else "")
+
+
+def _details(found: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = clean(found)
+    if len(json.dumps(kept, default=str)) > MOST_DETAILS:
+        return {"left_out": f"more than {MOST_DETAILS >> 10} KiB"}
+    return kept
 
 
 def _kept(found: Sequence[str]) -> tuple[str, ...]:
