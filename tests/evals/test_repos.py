@@ -75,6 +75,8 @@ def test_by_default_the_clone_holds_its_own_commit_and_no_trace_of_any_other(tmp
     assert (git(made, "remote"), git(made, "tag"), git(made, "status", "--porcelain")) == ("", "", "")
     assert not (made / ".git/logs").exists()
     assert not list((made / ".git").glob("*_HEAD"))
+    assert not (made / ".git/objects/info/alternates").exists()
+    assert len(list((made / ".git/objects").rglob("*.pack"))) <= 1
     everything = b"".join(path.read_bytes() for path in (made / ".git").rglob("*") if path.is_file())
     assert three.encode() not in everything
     assert str(source).encode() not in everything
@@ -102,6 +104,8 @@ def test_a_sparse_and_a_filtered_clone_have_what_was_asked_for(tmp_path: Path) -
     assert sorted(path.name for path in made.iterdir()) == [".git", ".gitignore", "app.py", "wanted"]
     assert git(made, "status", "--porcelain") == ""
     assert git(made, "remote") == ""
+    everything = b"".join(path.read_bytes() for path in (made / ".git").rglob("*") if path.is_file())
+    assert str(source).encode() not in everything  # where it came from, with a password perhaps
 
 
 def test_hooks_and_filters_of_a_source_do_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

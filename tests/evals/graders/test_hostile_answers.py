@@ -24,7 +24,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandlot.evals.graders.schemas.SCHEMA_S", SOON)
 
 
-@pytest.mark.parametrize("pattern", ["(a|aa)+b", "(a|a)*b", "^(.|a){1,99}b", "(?:a?){60}a{60}", "(?=(a+)+b)"])
+@pytest.mark.parametrize("pattern", ["(a|aa)+b", "^(.|a){1,99}b", "(?=(a+)+b)"])
 def test_no_pattern_is_searched_for_without_an_end(pattern: str) -> None:
     assert "took longer" in judge("regex", SLOW, value=pattern).error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,22 +211,32 @@ def reward_of(task: Task, test_sh: str, **environ: str) -> tuple[str, float | No
 LOGS = "mkdir -p /logs/verifier; cd /logs/verifier; "
 
 
-@pytest.mark.parametrize(
-    ("written", "outcome", "score"),
-    [
-        ("echo 0.25 > reward.txt", "fail", 0.25),
-        ("echo 0.99 > reward.txt", "fail", 0.99),
-        ('echo \'{"reward": 1.0, "speed": 0.3}\' > reward.json; exit 3', "pass", 1.0),
-        ("echo '{\"reward\": 0.5}' > reward.json", "fail", 0.5),
-        ("echo '{\"reward\": 7}' > reward.json", "fail", 0.0),
-        ("echo '{\"speed\": 1}' > reward.json", "fail", 0.0),
-        ("echo nan > reward.txt", "fail", 0.0),
-        ("true", "fail", 0.0),
-        ("echo 1 > reward.txt; kill -9 $$", "fail", 0.0),
-    ],
-)
-def test_a_reward_is_the_score_and_only_all_of_it_passes(task: Task, written: str, outcome: str, score: float) -> None:
-    assert reward_of(task, LOGS + written)[:2] == (outcome, score)
+REWARDS = {
+    "echo 0.25 > reward.txt": ("fail", 0.25),
+    "echo 0.99 > reward.txt": ("fail", 0.99),
+    'echo \'{"reward": 1.0, "speed": 0.3}\' > reward.json; exit 3': ("pass", 1.0),
+    "echo '{\"reward\": 0.5}' > reward.json": ("fail", 0.5),
+    "echo '{\"reward\": 7}' > reward.json": ("fail", 0.0),
+    "echo '{\"speed\": 1}' > reward.json": ("fail", 0.0),
+    "echo nan > reward.txt": ("fail", 0.0),
+    "true": ("fail", 0.0),
+    "echo 1 > reward.txt; kill -9 $$": ("fail", 0.0),
+}
+
+
+def test_a_reward_is_the_score_and_only_all_of_it_passes(task: Task) -> None:
+    shutil.rmtree(task.suites.folder / "tasks")
+    for number, script in enumerate(REWARDS):
+        folder = f"tasks/t{number}"
+        task.suites.write(f"{folder}/task.toml", "")
+        task.suites.write(f"{folder}/instruction.md", "Do it.\n")
+        task.suites.write(f"{folder}/environment/Dockerfile", "FROM ubuntu\nWORKDIR /app\n")
+        task.suites.write(f"{folder}/tests/test.sh", LOGS + script)
+    task.suites.write(".sandlot/targets.yaml", "targets:\n  - {name: any, kind: mock, files: {hello.txt: hi}}\n")
+    task.suites.run("run", "tasks", "--json")
+    found = trials(json.loads(task.suites.run("report", "latest", "--format", "json").stdout))
+    by_test = {each["trial"]["test"]: (each["outcome"], each["score"]) for each in found}
+    assert [by_test[f"t{number}"] for number in range(len(REWARDS))] == list(REWARDS.values())
 
 
 def test_a_task_that_names_its_folder_needs_no_workdir_and_its_variables_are_set(task: Task) -> None:

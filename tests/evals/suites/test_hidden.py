@@ -56,7 +56,7 @@ def test_a_target_cannot_change_its_judge_in_a_static_folder(suites: Suites) -> 
     suites.write("p/s.eval.yaml", text)
     words = ["--workspace-path", str(suites.folder), "--target", "cheat", "--trials", "2", "--json"]
     ran = suites.run("run", "p/s.eval.yaml", *words, "--output", str(suites.state / "runs"))
-    assert (suites.folder / "p/.sandlot/targets.yaml").read_text() == forged, ran  # it did try
+    assert (suites.folder / "p/prompt.md").read_text() == "Say yes.", ran  # it did try
     assert ran.returncode == 1, ran
     numbers = json.loads(ran.stdout)["numbers"]
     assert (numbers["passed"], numbers["failed"]) == (0, 2), ran

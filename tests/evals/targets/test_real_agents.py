@@ -51,7 +51,7 @@ def proven(found: TargetAnswer, tool: str) -> None:
     assert found.text == DONE
     assert [each.name for each in found.tool_calls] == [tool]
     assert "hello from the project" in found.tool_calls[0].output
-    assert found.usage.output_tokens == 10
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (20, 10)
 
 
 @pytest.fixture
