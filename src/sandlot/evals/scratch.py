@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["staged", "sweep"]
 
 _PREFIX = "sandlot-eval-tree-"
 _TRIES = 10
+_PATIENCE, _PAUSE_S = 40, 0.05
 
 
 @contextmanager
@@ -63,6 +65,10 @@ def _sweep(folder: Path) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(held).st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+            for _ in range(_PATIENCE):  # git that the dead process had started may be at work in it for a moment
+                shutil.rmtree(folder, ignore_errors=True)
+                if not os.path.lexists(folder):
+                    break
+                time.sleep(_PAUSE_S)
     finally:
         os.close(held)
