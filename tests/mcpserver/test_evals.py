@@ -313,6 +313,35 @@ def test_what_a_chat_has_exported_is_no_part_of_a_suite(talk: Run, project: Path
     talk(work, MODE)
 
 
+def test_without_knowing_what_chats_have_exported_nothing_is_run(talk: Run, project: Path, state_dir: Path) -> None:
+    async def work(with_: Talk) -> None:
+        await with_.text("workspace_create", name="w")
+        (state_dir / "exports.json").write_text("{")
+        for tool, arguments in (
+            ("eval_run", {"paths": ["evals"]}),
+            ("workspace_export", {"workspace": "w", "path": "calc.py", "destination": "out"}),
+        ):
+            text = await with_.refusal(tool, **arguments)
+            assert "exports.json in the state folder cannot be read" in text
+        assert not (project / "out").exists()
+
+    talk(work, MODE)
+
+
+def test_of_a_run_that_never_began_the_chat_is_told_where_the_user_looks(
+    talk: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log itself may hold what the environment holds: messages about suites quote what is in them."""
+    monkeypatch.setattr("sandlot.evals.background.sys.executable", "/bin/false")
+
+    async def work(with_: Talk) -> None:
+        text = await with_.text("eval_run", paths=["evals"])
+        assert text.startswith(f"run {run_of(text)}: killed\n")
+        assert "the user finds one in runner.log of the run's folder" in text
+
+    talk(work, MODE)
+
+
 def test_a_task_s_folder_cannot_be_planted_in_two_parts(talk: Run, project: Path) -> None:
     async def work(with_: Talk) -> None:
         await with_.text("workspace_create", name="w")
