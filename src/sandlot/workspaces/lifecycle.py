@@ -60,6 +60,8 @@ __all__ = [
     "update",
 ]
 
+LOOK_S = 0.05
+"""How often to look whether a workspace in another container has ended."""
 STOP_GRACE_S = 2.0
 MEET_S = 2.0
 """How long a recorded agent that nobody can connect to may take to be seen as gone."""
@@ -272,9 +274,12 @@ def kill(context: Context, record: WorkspaceRecord, instance: Instance) -> None:
     Raises WorkspaceFailure when they are in another container.
     """
     if process.foreign(instance.boot):
-        if instance == record.instance and _listens(context, record):
-            message = f"workspace {record.label} runs in another container, and its processes are out of reach"
-            raise WorkspaceFailure(message, hint="end it there")
+        until = time.monotonic() + process.KILL_WAIT_S  # its agent may have been told to end a moment ago
+        while instance == record.instance and _listens(context, record):
+            if time.monotonic() > until:
+                message = f"workspace {record.label} runs in another container, and its processes are out of reach"
+                raise WorkspaceFailure(message, hint="end it there")
+            time.sleep(LOOK_S)
         return
     context.runtime(record.runtime).kill(instance)
     if instance.gateway_pid:
