@@ -11,6 +11,7 @@ from sandlot.evals.background import LOG, done
 from sandlot.evals.compare import compare
 from sandlot.evals.outcomes import Outcome, TrialResult, Verdict
 from sandlot.evals.report import Run, as_text, as_text_comparison, headline
+from sandlot.evals.run import Ending
 from sandlot.mcpserver.answering import Answer, call_of
 from sandlot.mcpserver.cleaning import one_line, origin_line, shown_exactly, shown_plainly
 
@@ -28,8 +29,9 @@ _LISTED = 10
 def report(folder: RunFolder, *, going_on: bool = False, offset: int = 0, notes: Sequence[str] = ()) -> Answer:
     """How a run went, or goes; ``going_on``: its process is known to be at work, whatever the folder says so far."""
     run = Run.read(folder)
-    lines = [f"run {run.manifest.id}: {run.state}" + (f", {one_line(run.reason)}" if run.reason else "")]
-    body = [one_line(line, WIDEST) for line in as_text(run).splitlines()[1:]]
+    lines = [f"run {run.manifest.id}: {_state(run)}"]
+    body = [f"reason: {one_line(run.reason, WIDEST)}"] if run.reason else []
+    body += [one_line(line, WIDEST) for line in as_text(run).splitlines()[1:]]
     if going_on or run.state == "running":
         lines[0] = f"run {run.manifest.id} goes on: {done(folder)} of {len(run.trials)} trials have a result"
         lines.append(f"wait for its end: {call_of('eval_results', run=run.manifest.id, wait='50s')}")
@@ -39,7 +41,7 @@ def report(folder: RunFolder, *, going_on: bool = False, offset: int = 0, notes:
             lines.append(f"the user can have the rest run: sandlot eval resume {run.manifest.id}")
         if run.state == "killed" and not run.results:
             lines.append(f"its process ended without a word here; the user finds one in {LOG} of the run's folder")
-    lines += [f"note: {note}" for note in notes]
+    lines += [f"note: {one_line(note)}" for note in notes[:_LISTED]]
     if any(each.outcome is not Outcome.PASS for each in run.results.values()):
         lines.append(f"why, with answer and patch: {call_of('eval_results', run=run.manifest.id, test='ID')}")
     return _paged(lines, run.manifest.id, "report", body, offset)
@@ -54,10 +56,8 @@ def trials_of(folder: RunFolder, test: str, offset: int, content: Callable[[Path
 
         known = list(dict.fromkeys(each.test for each in run.trials))
         close = get_close_matches(test, known, 3, 0.5) or known[:_LISTED]
-        # Ids are words of the project's suites: quoted, on one line, and nothing else of them.
-        hint = "such as " + ", ".join(repr(one_line(each, 60)) for each in close)
-        raise UsageError(f"run {run.manifest.id} has no test {test[:80]!r}", hint=hint)
-    lines = [f"run {run.manifest.id}: {run.state}; trials of this test: {len(trials)}"]
+        raise UsageError(f"run {run.manifest.id} has no test {test[:80]!r}", hint="it has these", details=tuple(close))
+    lines = [f"run {run.manifest.id}: {_state(run)}; trials of this test: {len(trials)}"]
     body: list[str] = []
     for trial in trials:
         result = run.results.get(trial.key)
@@ -81,10 +81,15 @@ def comparison(before: RunFolder, after: RunFolder, offset: int) -> Answer:
         f"{old.manifest.id} -> {new.manifest.id}: {len(found.pairs)} tests in both, {len(found.fixed)} fixed, "
         f"{len(found.regressed)} regressed, McNemar exact p = {found.p_value:.4g}"
     ]
-    lines += [f"run {each.manifest.id} is {each.state}" for each in (old, new) if each.state != "complete"]
+    lines += [f"run {each.manifest.id} is {_state(each)}" for each in (old, new) if each.state != "complete"]
     text = as_text_comparison(found, old.manifest.id, new.manifest.id).splitlines()[1:-2]
     body = [one_line(line, WIDEST) for line in text]
     return _paged(lines, new.manifest.id, "comparison", [line for line in body if line], offset)
+
+
+def _state(run: Run) -> str:
+    """In a word of ours: it stands before the mark, and a project that comes from a stranger may bring runs along."""
+    return run.state if run.state in ("running", "killed", *Ending) else "in no state we know"
 
 
 def _trial(result: TrialResult) -> list[str]:

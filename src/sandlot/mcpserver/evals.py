@@ -41,6 +41,7 @@ MOST_BYTES = 1 << 20
 _STEP_S = 1.0
 _FOR_THE_USER = "the user runs: sandlot eval run"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_OURS = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _THE_PROJECT = "the project folder"
 
 
@@ -196,9 +197,13 @@ def _found(word: str, project: str) -> RunFolder:
     _no_links(project)
     runs = runs_folder(Path(project))
     try:
-        return find_run(word, runs)
+        found = find_run(word, runs)
+        if not _OURS.fullmatch(found.manifest.id):  # it is said before the mark, and runs may come with the project
+            raise RunNotFound(f"{word!r} is no run of sandlot's")
+        return found
     except RunNotFound as error:
-        latest = sorted(each.parent.name for each in runs.glob("*/run.json"))[:-6:-1]
+        names = (each.parent.name for each in runs.glob("*/run.json"))
+        latest = sorted(name for name in names if _OURS.fullmatch(name))[:-6:-1]
         hint = f"the latest: {', '.join(latest)}" if latest else "eval_run makes one"
         raise RunNotFound(f"this project has no run {word!r}", hint=hint) from error
 
