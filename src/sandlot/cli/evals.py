@@ -125,7 +125,6 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
 
 def _conclude(folder: RunFolder, plan: RunPlan, ending: Ending, parsed: argparse.Namespace, name: str) -> int:
     from sandlot.evals.report import Run
-    from sandlot.evals.run import Ending
 
     run = Run.read(folder)
     gate = _judge(run, ending, plan.options)
@@ -135,7 +134,7 @@ def _conclude(folder: RunFolder, plan: RunPlan, ending: Ending, parsed: argparse
         _print_text(run)
         for reason in gate.reasons:
             _note(f"exit {gate.status.value}: {reason}")
-        left = ending is not Ending.COMPLETE
+        left = run.numbers.skipped > 0
         _note(f"{'finish it' if left else 'more'}: sandlot eval {'resume' if left else 'report'} {name}")
     return gate.status.value
 
