@@ -71,7 +71,7 @@ def test_a_static_folder_that_the_run_would_be_kept_in_is_refused_by_both(suites
         assert suites.run("run", "s.eval.yaml", more).returncode == 2
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(SPOTS), VALUES)
 def test_whatever_stands_in_a_suite_both_think_the_same_of_it(
     suites: Suites, spot: tuple[Any, ...], value: Any
