@@ -67,13 +67,13 @@ def run(cli: Cli, folder: Path, *words: str, status: int = 0) -> str:
 @pytest.mark.parametrize("mode", ["pooled", "temp"])
 def test_no_trial_sees_anything_of_another_one_or_of_the_run_before(cli: Cli, tmp_path: Path, mode: str) -> None:
     folder = project(tmp_path / "p", MADE_OF)
-    for workers in ("1", "3"):  # one after the other, then next to each other
-        run(cli, folder, "--workspace-mode", mode, "--workers", workers, "--trials", str(int(workers) + 1))
+    for workers in ("1", "2"):  # one after the other, then next to each other
+        run(cli, folder, "--workspace-mode", mode, "--workers", workers, "--trials", "2")
     found = trials(folder)
-    assert [each["outcome"] for each in found] == ["pass"] * 6
+    assert [each["outcome"] for each in found] == ["pass"] * 4
     assert len({each["answer"]["text"] for each in found}) == 1
     assert "version = 3" not in found[0]["answer"]["text"]
-    assert [each["warnings"] for each in found] == [[]] * 6
+    assert [each["warnings"] for each in found] == [[]] * 4
     assert "/workspace/each f 644 5" in found[0]["answer"]["text"]  # written once: by this trial's before_each
     assert len(json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]) == (mode == "pooled")
 
