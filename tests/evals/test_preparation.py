@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sandlot.errors import GitFailed, PathNotFound, Refused, UnsafePath, UsageError, WorkspaceNotFound
-from sandlot.evals import pool
+from sandlot.evals import pool, scratch
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
 from sandlot.evals.ownership import left_behind, owning
 from sandlot.evals.prepare import Preparation, Surroundings
@@ -242,7 +242,8 @@ Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=T
     with Preparation(sandlot, plan, "next") as preparation, preparation.trial(CASE, nth()) as place:
         assert not preparation.reused
         assert place.workspace.exec("ls -A; cat repo/app.py").stdout.text.split() == ["repo", "version", "=", "2"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hooks", "source"]
+    # A git that the killed process had started may be at work for longer than the next run waits: then the one after.
+    wait_for(lambda: (scratch.sweep(), {path.name for path in tmp_path.iterdir()} == {"hooks", "source"})[1])
     assert [info.labels[pool.KIND] for info in sandlot.list()] == ["pool"]
 
 
