@@ -243,7 +243,12 @@ Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=T
         assert not preparation.reused
         assert place.workspace.exec("ls -A; cat repo/app.py").stdout.text.split() == ["repo", "version", "=", "2"]
     # A git that the killed process had started may be at work for longer than the next run waits: then the one after.
-    wait_for(lambda: (scratch.sweep(), {path.name for path in tmp_path.iterdir()} == {"hooks", "source"})[1])
+
+    def clean() -> bool:
+        scratch.sweep()
+        return {path.name for path in tmp_path.iterdir()} == {"hooks", "source"}
+
+    wait_for(clean)
     assert [info.labels[pool.KIND] for info in sandlot.list()] == ["pool"]
 
 
