@@ -1,4 +1,7 @@
-"""``make bench-evals``: what the eval runner costs, as processes, against a bare script that does the same work.
+"""``make bench-evals``: what the eval runner costs, as processes, beside what does the same work.
+
+That is a bare script, and inspect-ai with its local sandbox (``inspect_task.py``), which copies the tree and isolates
+nothing; sandlot's trials are isolated, and graded in a second workspace.
 
 CPU is that of the process and of everything it started: this process adopts orphans, so the agents of workspaces, which
 outlive nobody, are counted as well.
@@ -26,8 +29,8 @@ from sandlot import process
 __all__ = ["main"]
 
 PR_SET_CHILD_SUBREAPER = 36
-TRIALS, QUICK_TRIALS = 100, 10
-LARGE, QUICK_LARGE = 20_000, 1_000
+TRIALS, QUICK_TRIALS = 100, 3
+LARGE, QUICK_LARGE = 20_000, 200
 SMALL = 200
 WORD = "measured"
 PATIENCE_S = 600.0
@@ -56,9 +59,11 @@ class Cost:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table; 1 when a goal was missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.evals", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="ten trials, a thousand files: does it work?")
+    parser.add_argument("--quick", action="store_true", help="three trials, two hundred files: does it work?")
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many counts [3]")
+    parser.add_argument("--inspect-ai", metavar="PYTHON", help="an interpreter that has inspect-ai [leave it out]")
     options = parser.parse_args(argv)
+    inspect_ai = version_of(options.inspect_ai)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     folder = Path(tempfile.mkdtemp(prefix="sl-evals-"))
     try:
@@ -66,9 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"{datetime.now(UTC).date()}, sandlot {machine.sandlot}, Python {machine.python}, kernel {machine.kernel}"
         )
-        print(f"{machine.processor}, {machine.cores} cores, {machine.file_system}\n")
+        print(f"{machine.processor}, {machine.cores} cores, {machine.file_system}, {inspect_ai or 'no inspect-ai'}")
+        if not inspect_ai:
+            print("inspect-ai cannot be imported, so its rows are missing: make bench-evals installs it")
+        print(flush=True)
         missed = [
-            *trials(folder, QUICK_TRIALS if options.quick else TRIALS, options.rounds),
+            *trials(
+                folder,
+                QUICK_TRIALS if options.quick else TRIALS,
+                options.rounds,
+                options.inspect_ai if inspect_ai else "",
+            ),
             *large(folder, QUICK_LARGE if options.quick else LARGE, options.rounds),
         ]
     finally:
@@ -78,7 +91,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if missed and not options.quick else 0
 
 
-def trials(folder: Path, count: int, rounds: int) -> list[str]:
+def version_of(interpreter: str | None) -> str:
+    """``inspect-ai 0.3.285``, or nothing when this interpreter does not have it."""
+    if interpreter is None:
+        return ""
+    ask = "import importlib.metadata as m, inspect_ai; print('inspect-ai', m.version('inspect-ai'))"
+    try:
+        done = process.run([interpreter, "-P", "-c", ask], timeout=120)
+    except OSError:
+        return ""
+    return done.stdout.decode().strip() if done.returncode == 0 else ""
+
+
+def trials(folder: Path, count: int, rounds: int, inspect_ai: str) -> list[str]:
     """Trials of one command and one grader in a small workspace."""
     home = project(folder / "small", SMALL, tests=1)
     run = [*words(folder / "state"), "run", "evals/", "--workers", "1"]
@@ -93,6 +118,14 @@ def trials(folder: Path, count: int, rounds: int) -> list[str]:
     line("sandlot eval run", many)
     line("  of which a run of one trial", one)
     line("  of which loading the suite", start)
+    if inspect_ai:
+        task = [inspect_ai, "-P", os.fspath(Path(__file__).with_name("inspect_task.py")), os.fspath(home / "tree")]
+        logs = os.fspath(folder / "logs")
+        theirs = best([*task, str(count), logs], home, folder, rounds)
+        line("inspect-ai, local sandbox", theirs)
+        line("  of which a run of one sample", best([*task, "1", logs], home, folder, rounds))
+        print(f"  inspect-ai in terms of sandlot: {ratios(theirs, many)}")
+    print(f"  sandlot in terms of the bare script: {ratios(many, bare)}")
     print(f"  CPU of a trial above the bare script: {above * 1000:.1f} ms; start: {start.cpu_s:.2f} s CPU\n")
     return [
         text
@@ -186,6 +219,12 @@ def measure(argv: Sequence[str], cwd: Path, folder: Path, environment: Mapping[s
             if status:
                 raise RuntimeError(f"{' '.join(argv)}: {(folder / 'log').read_text()[-2000:]}")
     return Cost(wall, cpu, own)
+
+
+def ratios(one: Cost, other: Cost) -> str:
+    """How much more, of each kind."""
+    wall, cpu, own = one.wall_s / other.wall_s, one.cpu_s / other.cpu_s, one.own_mib / other.own_mib
+    return f"{wall:.1f} x the time, {cpu:.1f} x the CPU, {own:.1f} x the memory"
 
 
 def line(name: str, cost: Cost) -> None:

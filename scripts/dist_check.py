@@ -1,8 +1,13 @@
-"""Build sdist and wheel, install the wheel in an empty environment, and use it from an empty folder."""
+"""Build sdist and wheel, install the wheel in an empty environment, and use it from an empty folder.
+
+A run of the demo, one workspace, one MCP session and the repository's own evals.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FORBIDDEN = (".ci", ".git/", "__pycache__", ".venv")
+FORBIDDEN = (".ci", ".git/", "__pycache__", ".venv", ".sandlot/runs")
 
 SESSION = """
 import asyncio, os, sys
@@ -59,6 +64,19 @@ def contents(dist: Path) -> None:
     assert not bad, f"should not ship: {bad}"
 
 
+def evals(sandlot: Path, folder: Path, env: dict[str, str]) -> None:
+    """The repository's own suites, with their scripted target, by the wheel; and that the same suites can fail."""
+    for name in ("evals", "smokes/projects"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    print(run(sandlot, "eval", "validate", "evals/", cwd=folder, env=env), end="")
+    print(run(sandlot, "eval", "run", "evals/", cwd=folder, env=env), end="")
+    idle = run(
+        sandlot, "eval", "run", "evals/", "--target", "idle", "--min-pass-rate", "0", "--json", cwd=folder, env=env
+    )
+    assert json.loads(idle)["numbers"]["passed"] == 0, "a target that does nothing has passed"
+    run(sandlot, "pool", "prune", cwd=folder, env=env)
+
+
 def main() -> None:
     """Everything, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="sandlot-dist-") as name:
@@ -78,6 +96,7 @@ def main() -> None:
         print(run(sandlot, "demo", cwd=empty, env=env), end="")
         print(run(sandlot, "run", "--", "sh", "-c", "echo one workspace from the wheel", cwd=empty, env=env), end="")
         print(run(python, "-c", SESSION, sandlot, cwd=empty, env=env), end="")
+        evals(sandlot, folder / "evals-alone", env)
         print(run(sandlot, "host", "print-config", "codex", "--mode", "inspect", cwd=empty, env=env), end="")
         assert not list(empty.iterdir()), "something was left in the working folder"
         left = run(sandlot, "workspace", "list", "--id-only", cwd=empty, env=env)

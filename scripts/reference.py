@@ -26,6 +26,7 @@ from sandlot import errors
 from sandlot.cli import eval_suites, eval_words, host, mcp, pool, words
 from sandlot.cli.groups import EXTRA, GROUPS
 from sandlot.errors import SandlotError
+from sandlot.evals.requests import EVALS
 from sandlot.hosts.around import Around
 from sandlot.hosts.catalog import HOSTS
 from sandlot.hosts.checks import CHECKS
@@ -111,8 +112,8 @@ sandlot mcp serve --mode inspect                      # the server itself, on st
 sandlot mcp serve --mode inspect --read-only          # only what changes nothing in a workspace, of any mode
 ```
 
-Without a mode it is `workspace-core`, the everyday tools; `--profile workspace-full` has every operation. Modes and
-profiles exclude each other. `--read-only` narrows any of them further.
+Without a mode it is `workspace-core`, the everyday tools; `--profile workspace-full` has every operation on workspaces.
+Modes and profiles exclude each other. `--read-only` narrows any of them further.
 """
 
 
@@ -384,12 +385,12 @@ def modes_page() -> str:
     parts.append("\n## What each of them shows\n\n")
     columns = [each.name for each in surfaces() if each.tools]
     parts.append(f"| tool | {' | '.join(f'`{name}`' for name in columns)} |\n|---|{'---|' * len(columns)}\n")
-    for tool in shown[FULL]:
+    for tool in (*shown[FULL], *EVALS):
         marks = ["yes" if tool in shown[name] else "" for name in columns]
         if any(marks):
             parts.append(f"| `{tool}` | {' | '.join(marks)} |\n")
     rest = [tool for tool in shown[FULL] if not any(tool in shown[name] for name in columns)]
-    parts.append(f"\n`{FULL}` shows all of these, and {_words(rest)}.\n")
+    parts.append(f"\n`{FULL}` shows all of these that work on workspaces, and {_words(rest)}.\n")
     parts.append(
         f"\nNo surface has the arguments {_words(sorted(NEVER))}, or the operations {_words(sorted(UNSEEN))}: a model"
         " reads hostile text, and must not be able to decide about that. They are for the user, on the command line.\n"

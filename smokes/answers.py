@@ -6,14 +6,28 @@ What comes from inside a workspace stands behind one line that says so; what sta
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
-from smokes.hands import Ran, Seen, ServiceSeen
+from smokes.hands import EvalsSeen, Ran, Seen, ServiceSeen
 from smokes.story import fail
 
-__all__ = ["body", "cursor", "files", "matching", "patch", "ran", "service", "workspace"]
+__all__ = [
+    "answer",
+    "body",
+    "cursor",
+    "evals",
+    "files",
+    "going_on",
+    "matching",
+    "patch",
+    "ran",
+    "regressed",
+    "service",
+    "workspace",
+]
 
-_ORIGIN = re.compile(r"^\[workspace .{0,120}untrusted: data, not instructions\]\n", re.MULTILINE)
+_ORIGIN = re.compile(r"^\[(?:workspace|eval run) .{0,120}untrusted: data, not instructions\]\n", re.MULTILINE)
 _STREAM = re.compile(r"^--- (?:last )?(?:stdout|stderr)\n", re.MULTILINE)
 
 
@@ -65,6 +79,30 @@ def service(text: str) -> ServiceSeen:
 def cursor(text: str) -> int:
     """Where a shell can be read on."""
     return int(_fact(r"cursor[=:] ?(\d+)", text))
+
+
+def evals(text: str) -> EvalsSeen:
+    """A run of evals that has ended."""
+    run, passed = _fact(r"^run (\S+): complete$", text), _fact(r"^(\d+/\d+) passed,", text)
+    return EvalsSeen(run, *map(int, passed.split("/")))
+
+
+def going_on(text: str) -> str:
+    """The id of a run that has not ended yet; empty when it has."""
+    found = re.match(r"run (\S+) goes on: ", text)
+    return found[1] if found else ""
+
+
+def answer(text: str) -> str:
+    """What the target answered, of a test with one trial."""
+    found = re.search(r"^  answer:\n((?:    .*\n?)*)", body(text), re.MULTILINE)
+    return textwrap.dedent(found[1]).strip("\n") if found else ""
+
+
+def regressed(text: str) -> list[str]:
+    """The tests that passed in the first run of a comparison alone."""
+    found = re.search(r"^regressed\n((?:  .*\n?)+)", body(text), re.MULTILINE)
+    return [line.split()[0] for line in found[1].splitlines()] if found else []
 
 
 def _fact(pattern: str, text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sandlot.model.isolation import IsolationLevel
 from smokes.story import expect
 
-__all__ = ["Hands", "Ran", "Seen", "ServiceSeen", "isolated"]
+__all__ = ["EvalsSeen", "Hands", "Ran", "Seen", "ServiceSeen", "isolated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,15 @@ class ServiceSeen:
     state: str
     text: str
     """Why it is in that state and what it printed last, as the answer says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalsSeen:
+    """A run of evals that has ended."""
+
+    run: str
+    passed: int
+    total: int
 
 
 def isolated(made: Seen, runtime: str) -> Seen:
@@ -126,3 +135,12 @@ class Hands(Protocol):
         """Type a line and read until the text is there (bounded); what was read."""
 
     def shell_close(self, workspace: str, name: str) -> None: ...
+
+    def eval_run(self, path: str) -> EvalsSeen:
+        """Run the suites of a folder of the project, to the end."""
+
+    def eval_answer(self, run: str, test: str) -> str:
+        """What the target answered in the one trial of a test."""
+
+    def eval_regressed(self, before: str, after: str) -> Sequence[str]:
+        """Tests, SUITE/ID, that passed in the first run and not in the second."""

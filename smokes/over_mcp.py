@@ -19,7 +19,7 @@ import sandlot as package
 from sandlot.mcpserver.tools import tools_of
 from sandlot.modes import StartupMode, surface
 from smokes import answers
-from smokes.hands import Hands, Ran, Seen, ServiceSeen, isolated
+from smokes.hands import EvalsSeen, Hands, Ran, Seen, ServiceSeen, isolated
 from smokes.scene import CANARY, Scene
 from smokes.story import expect, fail
 
@@ -27,6 +27,7 @@ __all__ = ["McpHands"]
 
 _CALL_S = 60.0
 _SHELL_PATIENCE_S = 30.0
+_EVALS_PATIENCE_S = 300.0
 
 
 class McpHands:
@@ -161,6 +162,18 @@ class McpHands:
 
     def shell_close(self, workspace: str, name: str) -> None:
         self._call("shell_close", workspace=workspace, shell=name)
+
+    def eval_run(self, path: str) -> EvalsSeen:
+        text, deadline = self._text("eval_run", paths=[path]), time.monotonic() + _EVALS_PATIENCE_S
+        while (going := answers.going_on(text)) and time.monotonic() < deadline:
+            text = self._text("eval_results", run=going, wait="50s")
+        return answers.evals(text)
+
+    def eval_answer(self, run: str, test: str) -> str:
+        return answers.answer(self._text("eval_results", run=run, test=test))
+
+    def eval_regressed(self, before: str, after: str) -> Sequence[str]:
+        return answers.regressed(self._text("eval_compare", before=before, after=after))
 
     def _text(self, tool: str, **arguments: Any) -> str:
         return self._call(tool, **arguments)[0]

@@ -14,11 +14,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandlot import Sandlot, SandlotError, Workspace
+from sandlot.evals import real
+from sandlot.evals.compare import compare
+from sandlot.evals.manifest import new_id
+from sandlot.evals.options import RunOptions
+from sandlot.evals.report import Run
+from sandlot.evals.runs import find_run, runs_folder
+from sandlot.evals.session import Session, begin, plan_run
 from sandlot.mcpserver.tools import find_tool, tools_of
 from sandlot.modes import StartupMode, surface
 from sandlot.operations.described import WorkspaceInfo
 from sandlot.operations.serviced import ServiceResult
-from smokes.hands import Hands, Ran, Seen, ServiceSeen, isolated
+from smokes.hands import EvalsSeen, Hands, Ran, Seen, ServiceSeen, isolated
 from smokes.scene import CANARY, Scene
 from smokes.story import fail
 
@@ -145,6 +152,26 @@ class SdkHands:
 
     def shell_close(self, workspace: str, name: str) -> None:
         self._find(workspace).shells.get(name).close()
+
+    def eval_run(self, path: str) -> EvalsSeen:
+        plan = plan_run(RunOptions(paths=(str(self._scene.project / path),)), real.load, real.targets_near)
+        run_id = new_id()
+        folder = begin(plan, runs_folder(self._scene.project, make=True) / run_id, run_id)
+        with folder.lock():
+            Session(folder, plan, real.RealMachinery(self._sandlot, run_id)).run()
+        counts = Run.read(folder).numbers
+        return EvalsSeen(run_id, counts.passed, counts.total)
+
+    def eval_answer(self, run: str, test: str) -> str:
+        (result,) = (each for each in self._run(run).results.values() if each.trial.test == test)
+        return result.answer.text if result.answer else ""
+
+    def eval_regressed(self, before: str, after: str) -> Sequence[str]:
+        found = compare(self._run(before).tests, self._run(after).tests)
+        return [f"{each.suite}/{each.test}" for each in found.regressed]
+
+    def _run(self, run: str) -> Run:
+        return Run.read(find_run(run, self._scene.project))
 
     def _find(self, workspace: str) -> Workspace:
         return self._sandlot.get(workspace)

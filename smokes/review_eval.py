@@ -94,7 +94,22 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     for tool in ("file_write", "patch_apply", "service_start", "workspace_sync_push"):
         refusal = hands.refused(tool, workspace="review")
         expect("review-eval does not show" in refusal, f"{tool} is refused and the mode named", refusal)
+    expect(contents(scene.project) == before, "the project is untouched")
     tell.note(refusal.splitlines()[0])
+
+    tell.step("Run the project's evals on the base and on the change")
+    base = hands.eval_run("evals")
+    expect((base.passed, base.total) == (3, 3), "the base passes", base)
+    git(scene.project, "checkout", "-q", "faster")
+    change = hands.eval_run("evals")
+    git(scene.project, "checkout", "-q", "main")
+    expect((change.passed, change.total) == (2, 3), "the change does not", change)
+    regressed = hands.eval_regressed(base.run, change.run)
+    expect(regressed == ["slugs/accents"], "the comparison names the test", regressed)
+    wrong = hands.eval_answer(change.run, "accents")
+    expect(wrong == "cr-me-br-l-e-for-beginners", "the answer is kept", wrong)
+    expect(not git(scene.project, "status", "--porcelain"), "git sees nothing new: runs are hidden from it")
+    tell.note(f"{regressed[0]} regressed: {wrong}")
 
     tell.step("Hand over the proof")
     summary = hands.summary("review")
@@ -102,7 +117,6 @@ def play(tell: Telling, scene: Scene, hands: Hands) -> None:
     expect("files changed: 0" in summary, "and that the review has changed nothing", summary)
     history = hands.history("review")
     expect("sed -i" in history, "the history holds the experiment, although it was undone", history)
-    expect(contents(scene.project) == before, "the project is untouched")
 
     tell.step("Delete the workspace")
     hands.delete("review")

@@ -17,7 +17,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from sandlot.sdk import Environments, Files, Sandlot, Secrets, Services, Shell, Shells, Snapshots, Workspace
 from sandlot.workspaces.cancellation import Cancellation
@@ -49,6 +49,9 @@ THREADS = 64
 P = ParamSpec("P")
 R = TypeVar("R")
 Sync = TypeVar("Sync")
+Twin = TypeVar("Twin")
+Inner = TypeVar("Inner")
+Ends = TypeVar("Ends", Shell, Workspace)
 
 
 class _Threads:
@@ -62,7 +65,7 @@ class _Threads:
         work: Callable[[], R],
         *,
         cancel: Callable[[], None] | None = None,
-        undo: Callable[[R], None] | None = None,
+        undo: Callable[[R], object] | None = None,
     ) -> R:
         """Run ``work`` in a thread. When we are cancelled: ``cancel`` it, wait for its end, ``undo`` its result."""
         future = self._pool.submit(work)
@@ -95,11 +98,24 @@ async def _ended(future: asyncio.Future[Any]) -> None:
         future.exception()  # looked at; the caller gets CancelledError
 
 
-class _Facade:
+class _Facade(Generic[Inner]):
     """An object of the SDK and the threads its methods run in."""
 
-    _inner: Any
-    _threads: _Threads
+    def __init__(self, inner: Inner, threads: _Threads) -> None:
+        self._inner = inner
+        self._threads = threads
+
+
+class _Managed(_Facade[Ends]):
+    """One whose end is that of an ``async with`` statement."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._threads.call(functools.partial(self._inner.__exit__, kind, error, trace))
 
 
 def _awaited(
@@ -108,7 +124,7 @@ def _awaited(
     """The asynchronous twin of a method of the SDK, with its parameters and its documentation."""
 
     @functools.wraps(method)
-    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> R:
+    async def twin(self: _Facade[Any], /, *arguments: P.args, **named: P.kwargs) -> R:
         return await self._threads.call(functools.partial(method, self._inner, *arguments, **named))
 
     return twin
@@ -120,7 +136,7 @@ def _cancellable(
     """The same for a method that waits for a command: cancelled with its task. ``on_output`` is called in the loop."""
 
     @functools.wraps(method)
-    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> R:
+    async def twin(self: _Facade[Any], /, *arguments: P.args, **named: P.kwargs) -> R:
         given = named.get("cancellation")
         cancellation = given if isinstance(given, Cancellation) else Cancellation()
         named["cancellation"] = cancellation
@@ -151,16 +167,23 @@ def _in_loop(sink: Any, cancellation: Cancellation) -> Callable[[str, bytes], No
 
 
 def _making(
-    method: Callable[Concatenate[Sync, P], Workspace], *, undo: Callable[[Workspace], None] | None = None
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncWorkspace]]:
-    """The same for a method that answers with a workspace; a cancelled call deletes what it made."""
+    method: Callable[Concatenate[Sync, P], R],
+    twin_of: Callable[[R, _Threads], Twin],
+    *,
+    undo: Callable[[R], object] | None = None,
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, Twin]]:
+    """The same for a method that answers with an object of the SDK; a cancelled call undoes what it made."""
 
     @functools.wraps(method)
-    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> AsyncWorkspace:
+    async def twin(self: _Facade[Any], /, *arguments: P.args, **named: P.kwargs) -> Twin:
         work = functools.partial(method, self._inner, *arguments, **named)
-        return AsyncWorkspace(await self._threads.call(work, undo=undo), self._threads)
+        return twin_of(await self._threads.call(work, undo=undo), self._threads)
 
     return twin
+
+
+def _workspace(made: Workspace, threads: _Threads) -> AsyncWorkspace:
+    return AsyncWorkspace(made, threads)
 
 
 def _delete_all(workspaces: list[Workspace]) -> None:
@@ -168,15 +191,12 @@ def _delete_all(workspaces: list[Workspace]) -> None:
         workspace.delete()
 
 
-class AsyncSandlot(_Facade):
+class AsyncSandlot(_Facade[Sandlot]):
     """One user's workspaces. Use as an async context manager, or await ``close``."""
-
-    _inner: Sandlot
 
     def __init__(self, state_dir: str | os.PathLike[str] | None = None) -> None:
         """``state_dir``: keep everything below this folder, instead of the user's state folder."""
-        self._inner = Sandlot(state_dir)
-        self._threads = _Threads()
+        super().__init__(Sandlot(state_dir), _Threads())
 
     async def __aenter__(self) -> AsyncSandlot:
         return self
@@ -196,8 +216,8 @@ class AsyncSandlot(_Facade):
         await self._threads.close()
         self._inner.close()
 
-    create = _making(Sandlot.create, undo=Workspace.delete)
-    get = _making(Sandlot.get)
+    create = _making(Sandlot.create, _workspace, undo=Workspace.delete)
+    get = _making(Sandlot.get, _workspace)
     list = _awaited(Sandlot.list)
     run = _cancellable(Sandlot.run)
 
@@ -213,14 +233,8 @@ class AsyncSandlot(_Facade):
     repair = _awaited(Sandlot.repair)
 
 
-class AsyncEnvironments(_Facade):
+class AsyncEnvironments(_Facade[Environments]):
     """What can be inside workspaces besides their projects."""
-
-    _inner: Environments
-
-    def __init__(self, inner: Environments, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     list = _awaited(Environments.list)
     build = _awaited(Environments.build)
@@ -229,14 +243,8 @@ class AsyncEnvironments(_Facade):
     import_image = _awaited(Environments.import_image)
 
 
-class AsyncFiles(_Facade):
+class AsyncFiles(_Facade[Files]):
     """The files of one workspace; paths are below /workspace or absolute inside."""
-
-    _inner: Files
-
-    def __init__(self, inner: Files, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     list = _awaited(Files.list)
     read = _awaited(Files.read)
@@ -246,25 +254,11 @@ class AsyncFiles(_Facade):
     delete = _awaited(Files.delete)
 
 
-class AsyncShell(_Facade):
+class AsyncShell(_Managed[Shell]):
     """One shell. In an ``async with`` statement it is closed at the end."""
-
-    _inner: Shell
-
-    def __init__(self, inner: Shell, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     def __repr__(self) -> str:
         return f"<AsyncShell {self._inner.name}>"
-
-    async def __aenter__(self) -> AsyncShell:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._threads.call(functools.partial(self._inner.__exit__, kind, error, trace))
 
     @property
     def info(self) -> ShellInfo:
@@ -283,45 +277,16 @@ class AsyncShell(_Facade):
     close = _awaited(Shell.close)
 
 
-def _attached(
-    method: Callable[Concatenate[Shells, P], Shell], *, undo: Callable[[Shell], None] | None = None
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncShell]]:
-    """The twin of a method that answers with a shell; a cancelled call closes what it opened."""
-
-    @functools.wraps(method)
-    async def twin(self: _Facade, /, *arguments: P.args, **named: P.kwargs) -> AsyncShell:
-        work = functools.partial(method, self._inner, *arguments, **named)
-        return AsyncShell(await self._threads.call(work, undo=undo), self._threads)
-
-    return twin
-
-
-def _close(shell: Shell) -> None:
-    shell.close()
-
-
-class AsyncShells(_Facade):
+class AsyncShells(_Facade[Shells]):
     """The shells of one workspace."""
 
-    _inner: Shells
-
-    def __init__(self, inner: Shells, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
-
-    open = _attached(Shells.open, undo=_close)
-    get = _attached(Shells.get)
+    open = _making(Shells.open, AsyncShell, undo=Shell.close)
+    get = _making(Shells.get, AsyncShell)
     list = _awaited(Shells.list)
 
 
-class AsyncServices(_Facade):
+class AsyncServices(_Facade[Services]):
     """The services of one workspace."""
-
-    _inner: Services
-
-    def __init__(self, inner: Services, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     start = _cancellable(Services.start)
     list = _awaited(Services.list)
@@ -331,53 +296,27 @@ class AsyncServices(_Facade):
     stop = _cancellable(Services.stop)
 
 
-class AsyncSecrets(_Facade):
+class AsyncSecrets(_Facade[Secrets]):
     """What one workspace can use but not read."""
-
-    _inner: Secrets
-
-    def __init__(self, inner: Secrets, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     set = _awaited(Secrets.set)
     list = _awaited(Secrets.list)
     delete = _awaited(Secrets.delete)
 
 
-class AsyncSnapshots(_Facade):
+class AsyncSnapshots(_Facade[Snapshots]):
     """The saved states of one workspace."""
-
-    _inner: Snapshots
-
-    def __init__(self, inner: Snapshots, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     create = _awaited(Snapshots.create)
     list = _awaited(Snapshots.list)
     delete = _awaited(Snapshots.delete)
 
 
-class AsyncWorkspace(_Facade):
+class AsyncWorkspace(_Managed[Workspace]):
     """One workspace. In an ``async with`` statement it is deleted at the end if this object made it."""
-
-    _inner: Workspace
-
-    def __init__(self, inner: Workspace, threads: _Threads) -> None:
-        self._inner = inner
-        self._threads = threads
 
     def __repr__(self) -> str:
         return f"<AsyncWorkspace {self._inner.info.name or self._inner.id}>"
-
-    async def __aenter__(self) -> AsyncWorkspace:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._threads.call(functools.partial(self._inner.__exit__, kind, error, trace))
 
     @property
     def info(self) -> WorkspaceInfo:

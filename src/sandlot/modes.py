@@ -103,7 +103,7 @@ _TOOLS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "workspace_status": ("State, origin, deadline, and what runs.", {}),
     "workspace_exec": (
-        "Run a command in /workspace. In the background, or after 45 s, it answers with a number for workspace_logs.",
+        "Run a command in /workspace; in the background, or after 45 s, it goes on: see workspace_logs.",
         {"command": "for /bin/sh -c", "cwd": "", "env": "", "timeout": "such as 90s, 10m [2m]", "background": ""},
     ),
     "workspace_logs": (
@@ -170,25 +170,34 @@ _TOOLS: dict[str, tuple[str, dict[str, str]]] = {
     "service_status": ("How a service is and why, with its last lines.", {"name": ""}),
     "service_logs": ("What a service printed.", {"name": "", "tail": "last lines"}),
     "service_stop": ("Stop a service and all it started.", {"name": ""}),
-    "shell_open": ("Open a shell on a terminal of its own.", {"name": "", "cwd": ""}),
+    "shell_open": ("Open a shell with a terminal.", {"name": "", "cwd": ""}),
     "shell_read": (
         "Read what a shell printed.",
-        {"shell": "", "cursor": "next_cursor of an earlier answer", "wait": "such as 5s", "idle": "quiet for, 300ms"},
+        {"shell": "", "cursor": "next_cursor of before", "wait": "such as 5s", "idle": "quiet for, 300ms"},
     ),
     "shell_write": ("Type into a shell.", {"shell": "", "text": "", "keys": "such as ctrl-c, up", "enter": ""}),
     "shell_signal": ("Signal what runs in a shell.", {"shell": "", "signal": "INT, TERM, KILL"}),
-    "shell_close": ("Close a shell and end all it started.", {"shell": ""}),
-    "snapshot_create": ("Save the state of a workspace under a name.", {"name": ""}),
+    "shell_close": ("Close a shell and all it started.", {"shell": ""}),
+    "snapshot_create": ("Save the state under a name.", {"name": ""}),
     "snapshot_list": ("List snapshots.", {}),
     "snapshot_delete": ("Delete a snapshot.", {"name": ""}),
     "workspace_fork": ("Make new workspaces from the present state of one.", {"name": "", "count": "", "labels": ""}),
     "workspace_wait": ("Wait for the end of a background command.", {"number": "", "timeout": "50s at most"}),
     "workspace_kill": ("End a running command and all it started.", {"number": ""}),
+    "eval_run": (
+        "Run eval suites of the project; after 45 s it goes on: see eval_results.",
+        {"paths": "suites or folders", "target": "", "filter": "glob of ids", "trials": "", "minutes": "at most [60]"},
+    ),
+    "eval_results": (
+        "How a run went; with test: why.",
+        {"run": "id [latest]", "test": "id", "wait": "for its end", "offset": ""},
+    ),
+    "eval_compare": ("Tests that one run fixed or broke.", {"before": "run", "after": "[latest]", "offset": ""}),
 }
-_ON_NO_WORKSPACE = frozenset({"workspace_create", "workspace_list"})
+_ON_NO_WORKSPACE = frozenset({"workspace_create", "workspace_list", "eval_run", "eval_results", "eval_compare"})
 
 
-_BACK = "Bring files, processes and /tmp back to the baseline or a snapshot."
+_BACK = "Go back to the baseline or a snapshot."
 
 
 def _shown(
@@ -319,14 +328,21 @@ _REVIEW_EVAL = Surface(
     tools=_listed(
         "workspace_create workspace_list workspace_update workspace_status workspace_exec shell_open "
         "shell_read shell_write shell_signal shell_close snapshot_create snapshot_list snapshot_delete "
-        "workspace_reset file_list file_read file_search diff workspace_export workspace_summary "
-        "workspace_logs workspace_delete",
+        "workspace_reset file_list file_read file_search diff eval_run eval_results eval_compare workspace_export "
+        "workspace_summary workspace_logs workspace_delete",
+        _shown("workspace_list", without=("name",)),
+        _shown("workspace_exec", without=("env",)),
+        _shown("diff", without=("stat",)),
+        _shown("file_list", without=("cursor",)),
+        _shown("file_search", without=("literal", "context")),
+        _shown("workspace_logs", without=("search",)),
         _shown("shell_read", plain=True),
         _shown("workspace_reset", says=_BACK),
     ),
     instructions=_instructions(
         "Review what is there against the user's checklist; prove each finding by running something. Shells keep their "
-        "state between calls; snapshot_create before an experiment, workspace_reset after it. No tools to edit."
+        "state between calls; snapshot_create before an experiment, workspace_reset after it. No tools to edit. "
+        "eval_run measures the project with its own suites, eval_compare says what a change fixed and broke."
     ),
     prompt=Prompt(
         "review-eval",

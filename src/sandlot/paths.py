@@ -160,7 +160,9 @@ class Paths:
         ├── environment-keys/<sha256>    which digest an image, or a setup on a parent, gave
         ├── workspaces/<id>/             see WorkspacePaths
         ├── hosts/<hash of a path>/      one file of a chat host before and after our last change: see hosts/records.py
-        ├── evals/                       locks of the prepared bases of evals, and of folders evals work in
+        ├── exports.json                 what chats have exported: no suite of evals takes it for the user's
+        ├── evals/                       locks of the prepared bases of evals, and of folders evals work in; hashes
+        │                                of templates
         └── trash/                       on its way out; removed in the background and by `sandlot repair`
     <cache>/                             $XDG_CACHE_HOME/sandlot, else ~/.cache/sandlot (in <state> if that was named)
         ├── agent/<hash>/                the agent's code, compiled for the interpreter that runs it

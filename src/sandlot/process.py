@@ -1,10 +1,12 @@
 """The only place that spawns, waits for and kills host processes.
 
-Identity of a process is (pid, start time, boot id): a pid alone may have been reused.
+Identity of a process is (pid, start time, boot and pid namespace): a pid alone may have been reused, and means another
+process in every container.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -24,6 +26,8 @@ __all__ = [
     "ProcessIdentity",
     "boot_id",
     "end_group",
+    "foreign",
+    "here",
     "identify",
     "kill_and_wait",
     "piped",
@@ -47,11 +51,15 @@ class ProcessIdentity:
     start_time: int
     """Clock ticks since boot, field 22 of /proc/PID/stat (proc(5))."""
     boot: str
+    """Boot id and pid namespace, as ``here`` has them."""
 
     def alive(self) -> bool:
-        """Whether this very process still exists and is not a zombie."""
+        """Whether this very process still exists and is not a zombie. One that we cannot see counts as alive."""
+        return foreign(self.boot) or self._is_here()
+
+    def _is_here(self) -> bool:
         state = _stat(self.pid)
-        return state is not None and state[1] == self.start_time and state[0] not in "ZX" and self.boot == boot_id()
+        return state is not None and state[1] == self.start_time and state[0] not in "ZX" and self.boot == here()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,22 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return "unknown"
+
+
+@cache
+def here() -> str:
+    """This boot, and this pid namespace (pid_namespaces(7)): what a pid means anything in."""
+    try:
+        return f"{boot_id()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return boot_id()
+
+
+def foreign(boot: str) -> bool:
+    """Whether an identity is of this boot but of another pid namespace, where its process may be alive unseen."""
+    theirs, _, namespace = boot.partition("/")
+    mine, _, own = here().partition("/")
+    return theirs == mine and namespace != own and bool(namespace and own)
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
@@ -111,7 +135,7 @@ def session(leader: ProcessIdentity) -> list[ProcessIdentity]:
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of a running process, or None when it is gone."""
     state = _stat(pid)
-    return None if state is None else ProcessIdentity(pid, state[1], boot_id())
+    return None if state is None else ProcessIdentity(pid, state[1], here())
 
 
 def run(
@@ -141,6 +165,7 @@ def run(
         pass_fds=pass_fds,
         start_new_session=True,
     )
+    _ours[process.pid] = process
     try:
         out, err = process.communicate(stdin, timeout=timeout)
     except BaseException:
@@ -151,10 +176,23 @@ def run(
         process.wait()
         raise
     finally:
+        _ours.pop(process.pid, None)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
     return Completed(process.returncode, out or b"", err or b"")
+
+
+_ours: dict[int, subprocess.Popen[bytes]] = {}
+"""Those of ``run`` and ``piped``, until they were collected."""
+
+
+@atexit.register
+def _end_ours() -> None:
+    """A thread that nobody waits for any more (after ctrl-C, say) runs no ``finally``: what it started ends here."""
+    for pid in list(_ours):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -179,12 +217,14 @@ def piped(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    _ours[process.pid] = process
     try:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        _ours.pop(process.pid, None)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it did not read of what we wrote
@@ -279,6 +319,8 @@ def reap() -> None:
 
 def terminate(process: ProcessIdentity, *, grace_s: float) -> bool:
     """SIGTERM, a moment to put things in order, then SIGKILL; whether it is gone in the end."""
+    if foreign(process.boot):
+        return False
     try:
         fd = os.pidfd_open(process.pid)
     except (ProcessLookupError, OSError):
@@ -298,8 +340,11 @@ def terminate(process: ProcessIdentity, *, grace_s: float) -> bool:
 def kill_and_wait(processes: Sequence[ProcessIdentity], *, deadline_s: float = KILL_WAIT_S) -> bool:
     """SIGKILL processes that are still the ones meant, and wait until they are gone.
 
-    Returns whether all of them are gone within the deadline. Uses pidfds, so a reused pid is never hit.
+    Returns whether all of them are gone within the deadline. Uses pidfds, so a reused pid is never hit; one of another
+    pid namespace is left alone, and is not gone.
     """
+    if any(foreign(process.boot) for process in processes):
+        return False
     pidfds: list[int] = []
     try:
         for process in processes:

@@ -16,7 +16,7 @@ from tests.cli.conftest import Bare
 from tests.conftest import clean_environment
 
 
-def complete(state_dir: Path, line: str) -> list[str]:
+def complete(state_dir: Path, line: str, cwd: Path | None = None) -> list[str]:
     """What the shell would offer at the end of a command line (argcomplete's protocol)."""
     answer = state_dir / "answer"
     environment = {
@@ -29,7 +29,7 @@ def complete(state_dir: Path, line: str) -> list[str]:
         "COMP_POINT": str(len(line)),
         "COMP_TYPE": "9",
     }
-    subprocess.run([sys.executable, "-m", "sandlot"], env=environment, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "sandlot"], env=environment, capture_output=True, check=True, cwd=cwd)
     return sorted(word.strip() for word in answer.read_text().split("\n") if word.strip())
 
 
@@ -71,6 +71,19 @@ def test_hosts_modes_and_checks(state_dir: Path) -> None:
     assert complete(state_dir, "sandlot host connect z") == ["zed"]
     assert complete(state_dir, "sandlot host connect codex --mode ") == sorted(StartupMode)
     assert complete(state_dir, "sandlot host repair codex start.l") == ["start.legacy"]
+
+
+def test_runs_of_evals_of_the_project(state_dir: Path, tmp_path: Path) -> None:
+    for name in ("20260101-one", "20260102-two", "no-run"):
+        (tmp_path / ".sandlot" / "runs" / name).mkdir(parents=True)
+    for name in ("20260101-one", "20260102-two"):
+        (tmp_path / ".sandlot" / "runs" / name / "run.json").write_text("{}")
+    assert complete(state_dir, "sandlot eval report ", tmp_path) == ["20260101-one", "20260102-two", "latest"]
+    assert complete(state_dir, "sandlot eval resume l", tmp_path) == ["latest"]
+    assert complete(state_dir, "sandlot eval compare latest 20260102", tmp_path) == ["20260102-two"]
+    assert complete(state_dir, "sandlot eval merge 20260101-one 2", tmp_path) == ["20260101-one", "20260102-two"]
+    assert complete(state_dir, "sandlot eval run evals --baseline 20260101", tmp_path) == ["20260101-one"]
+    assert complete(state_dir, "sandlot eval report ./.sandlot/ru", tmp_path) == ["./.sandlot/runs/"]
 
 
 def test_a_broken_state_folder_completes_to_nothing(state_dir: Path) -> None:

@@ -149,7 +149,7 @@ def test_repair_says_what_it_did_and_how_to_take_it_back(host: Host, home: Path)
     [
         (["connect"], 2, "invalid_argument", "HOST"),
         (["connect", "claud-code"], 2, "invalid_argument", "no host 'claud-code'"),
-        (["connect", "codex", "--mode", "fast"], 2, "invalid_argument", "invalid choice: 'fast'"),
+        (["connect", "codex", "--mode", "fast"], 2, "invalid_argument", "--mode cannot be 'fast'"),
         (
             ["connect", "codex", "--mode", "inspect", "--profile", "workspace-full"],
             2,

@@ -25,7 +25,7 @@ MISTAKES = """
 --http --port 0 --token-file /no/such   | 2 | cannot read /no/such                     |
 --frobnicate                            | 2 | unrecognized arguments: --frobnicate     | mcp serve --help
 inspect                                 | 2 | unrecognized arguments: inspect          | mcp serve --help
---mode                                  | 2 | argument --mode: expected one argument   | mcp serve --help
+--mode                                  | 2 | --mode needs a value                     | mcp serve --help
 """.strip().splitlines()
 
 

@@ -70,17 +70,17 @@ xyzzy                                 | 2   | unknown command 'xyzzy'           
 --frobnicate                          | 2   | unknown option '--frobnicate'       | sandlot --help
 workspace list --jsn                  | 2   | unrecognized arguments: --jsn       | did you mean --json?
 workspace list --lab a=b              | 2   | unrecognized arguments: --lab a=b   | did you mean --label?
-workspace list --state tired          | 2   | argument --state: invalid choice    | sandlot workspace list --help
+workspace list --state tired          | 2   | --state cannot be 'tired'           | write one of running, stopped
 workspace list --label x              | 2   | 'x' is not KEY=VALUE                | sandlot workspace list --help
-workspace create --idle-timeout soon  | 2   | argument --idle-timeout: 'soon' is  | workspace create --help
+workspace create --idle-timeout soon  | 2   | --idle-timeout: 'soon' is not a     | workspace create --help
 workspace create --idle-timeout 0s    | 2   | the idle timeout must be at least   | never: no limit
-workspace create --retention 9999999d | 2   | argument --retention: '9999999d' is | workspace create --help
-workspace status                      | 2   | the following arguments are requ    | sandlot workspace status --help
-workspace logs x one                  | 2   | argument NUMBER: invalid int value  | sandlot workspace logs --help
+workspace create --retention 9999999d | 2   | --retention: '9999999d' is          | workspace create --help
+workspace status                      | 2   | ID is missing                       | sandlot workspace status --help
+workspace logs x one                  | 2   | NUMBER: 'one' is not a whole number | sandlot workspace logs --help
 workspace logs x 0                    | 2   | number must be at least 1           | sandlot workspace logs --help
 workspace delete                      | 2   | there is nothing to delete          | name a workspace, or use --label
 workspace delete x --all              | 2   | names exclude --label and --all     | sandlot workspace delete --help
-workspace diff x --max-bytes lots     | 2   | argument --max-bytes: 'lots' is not | sandlot workspace diff --help
+workspace diff x --max-bytes lots     | 2   | --max-bytes: 'lots' is not          | sandlot workspace diff --help
 workspace wait x 0                    | 125 | number must be at least 1           | sandlot workspace wait --help
 workspace exec x ls                   | 125 | unrecognized arguments: ls          | put the command to run behind
 workspace exec x --timeot 1s -- ls    | 125 | unrecognized arguments: --timeot 1s | did you mean --timeout?

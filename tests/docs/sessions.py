@@ -1,7 +1,7 @@
 """The recorded sessions of the documentation: ``console`` blocks, run again and compared, or recorded anew.
 
 ``python -m tests.docs.sessions PAGE...`` replaces what stands behind each ``$ `` line by what the command prints now.
-All blocks of a page run in one shell, from the top folder of the checkout; ``/tmp/shop`` is a folder of its own.
+All blocks of a page run in one shell, from the top folder of the checkout; ``PLACES`` are folders of their own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from sandlot.bases.trees import remove_tree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHOP = "/tmp/shop"
+PLACES = (SHOP, "/tmp/first-run")
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = "--8<-- end of command"
 _CHANGING = (
     (re.compile(r"ws-[0-9a-f]{16}"), "ws-ID"),
+    (re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b"), "RUN"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "TIME"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b"), "HEX"),
     (re.compile(r'("(?:duration_ms|cpu_ms|max_rss_bytes)": )\d+'), r"\1N"),
@@ -47,7 +49,7 @@ def play(commands: list[str]) -> list[str]:
     """What each command prints, on either stream, as on a terminal 200 columns wide that is no terminal."""
     folder = Path(tempfile.mkdtemp(prefix="sl-docs-"))
     try:
-        shop = str(folder / "shop")
+        places = {each: str(folder / Path(each).name) for each in PLACES}
         (folder / "home").mkdir()
         wrapper = folder / "bin" / "sandlot"
         wrapper.parent.mkdir()
@@ -55,7 +57,9 @@ def play(commands: list[str]) -> list[str]:
         wrapper.chmod(0o755)
         lines = []
         for command in commands:
-            lines.append(command.replace(SHOP, shop))
+            for shown, real in places.items():
+                command = command.replace(shown, real)
+            lines.append(command)
             lines.append(f"status=$?; echo '{_MARK}'; (exit $status)")
         done = subprocess.run(
             ["bash", "-c", "\n".join(lines)],
@@ -69,8 +73,10 @@ def play(commands: list[str]) -> list[str]:
         )
         subprocess.run([wrapper, "workspace", "delete", "--all"], env=_environment(folder), check=True,
                        capture_output=True)  # fmt: skip
-        parts = done.stdout.decode().replace(shop, SHOP).split(_MARK)
-        return [part.strip("\n") for part in parts[:-1]]
+        printed = done.stdout.decode()
+        for shown, real in places.items():
+            printed = printed.replace(real, shown)
+        return [part.strip("\n") for part in printed.split(_MARK)[:-1]]
     finally:
         remove_tree(folder)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,13 +26,16 @@ from sandlot.errors import (
     UsageError,
     WorkspaceNotFound,
 )
-from sandlot.evals import pool
+from sandlot.evals import pool, scratch
 from sandlot.evals.cases import HookName, WorkspaceMode, WorkspacePlan
+from sandlot.evals.ownership import left_behind, owning
 from sandlot.evals.prepare import Preparation, Surroundings
+from sandlot.evals.template import look
 from sandlot.model.isolation import IsolationLevel
 from sandlot.sdk import Sandlot
 from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.evals.places import CASE, commit, hook, hooks, nth, repo, repository
+from tests.evals.projects import wait_for
 from tests.images import Image, entry, layer, runnable
 
 POOLED, TEMP, STATIC = WorkspaceMode
@@ -127,6 +132,45 @@ def test_drift_of_anything_that_shapes_the_tree_gives_another_base_and_coming_ba
     assert prepared(sandlot, plan()) == (fresh, True)
 
 
+def test_the_same_content_finds_the_same_base_however_it_got_there(sandlot: Sandlot, tmp_path: Path) -> None:
+    folder = template(tmp_path)
+    (folder / "link").symlink_to("run.sh")
+    first, _ = prepared(sandlot, WorkspacePlan(POOLED, template=str(folder)))
+    copy = tmp_path / "another checkout"
+    shutil.copytree(folder, copy, symlinks=True)  # other inodes, another place
+    for path in (folder / "src/main.py", copy / "src/main.py"):
+        os.utime(path, (1, 1))
+    (folder / "run.sh").write_text((folder / "run.sh").read_text())
+    for each in (folder, copy):
+        assert prepared(sandlot, WorkspacePlan(POOLED, template=str(each))) == (first, True)
+    changes: list[Callable[[], object]] = [
+        lambda: (copy / "src/main.py").chmod(0o600),
+        lambda: os.replace(copy / "link", copy / "other"),
+        lambda: (copy / "empty").mkdir(),
+        lambda: os.rename(copy / "run.sh", copy / "go.sh"),
+    ]
+    for change in changes:
+        change()
+        assert not prepared(sandlot, WorkspacePlan(POOLED, template=str(copy)))[1]
+
+
+def test_a_template_is_read_once_and_what_is_remembered_of_it_is_never_trusted_beyond_its_form(tmp_path: Path) -> None:
+    folder, notes = template(tmp_path), tmp_path / "notes"
+    for path in folder.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    found = look(str(folder), notes).content
+    wait_for(lambda: look(str(folder), notes).content and list(notes.glob("*.template")))  # once the files have settled
+    (note,) = notes.glob("*.template")
+    assert note.read_text() == found
+    for broken in ("", "f" * 63, "../../x"):
+        note.write_text(broken)
+        assert look(str(folder), notes).content == found
+    note.write_text("e" * 64)  # no file was opened: this is the warm way
+    assert look(str(folder), notes).content == "e" * 64
+    (folder / "run.sh").write_text("other")
+    assert look(str(folder), notes).content not in (found, "e" * 64)
+
+
 def test_a_failed_clone_or_a_bad_template_leaves_nothing_that_could_be_graded(sandlot: Sandlot, tmp_path: Path) -> None:
     folder = template(tmp_path)
     (folder / "link").symlink_to(tmp_path)
@@ -174,8 +218,9 @@ def test_many_at_once_prepare_a_base_once(sandlot: Sandlot, tmp_path: Path) -> N
     assert len(pool.pools(sandlot)) == 1
 
 
+@pytest.mark.parametrize("step", ["resolving", "preparing", "cloning", "before_all"])
 def test_a_killed_preparation_leaves_nothing_that_is_used_and_the_next_run_cleans_up(
-    sandlot: Sandlot, state_dir: Path, tmp_path: Path
+    sandlot: Sandlot, state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     (tmp_path / "hooks").mkdir()
     command = "echo begun > /workspace/half; test ! -e killed && sleep 100; rm /workspace/half; true"
@@ -188,7 +233,7 @@ from sandlot.evals.cases import *
 from sandlot.evals.prepare import Preparation
 from sandlot.sdk import Sandlot
 tmp = Path({str(tmp_path)!r})
-plan = WorkspacePlan(WorkspaceMode.POOLED, repos=(repo(tmp / "source"),),
+plan = WorkspacePlan(WorkspaceMode.POOLED, repos=(repo(tmp / "source", ref="main~1"),),
     hooks=hooks(hook(HookName.BEFORE_ALL, {command!r}, tmp / "hooks")))
 Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=True)).__enter__()
 """
@@ -197,16 +242,24 @@ Preparation(Sandlot(), plan, "killed", progress=lambda text: print(text, flush=T
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if b"before_all" in line:
+            if step.encode() in line:
                 break
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert [info.labels[pool.KIND] for info in sandlot.list()] == ["making"]
+    assert {info.labels[pool.KIND] for info in sandlot.list()} <= {"making"}
     (tmp_path / "hooks/killed").touch()
-    plan = WorkspacePlan(POOLED, repos=(repo(tmp_path / "source"),), hooks=hooks(made))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = WorkspacePlan(POOLED, repos=(repo(tmp_path / "source", ref="main~1"),), hooks=hooks(made))
     with Preparation(sandlot, plan, "next") as preparation, preparation.trial(CASE, nth()) as place:
         assert not preparation.reused
-        assert place.workspace.exec("ls -A").stdout.text.split() == ["repo"]
+        assert place.workspace.exec("ls -A; cat repo/app.py").stdout.text.split() == ["repo", "version", "=", "2"]
+    # A git that the killed process had started may be at work for longer than the next run waits: then the one after.
+
+    def clean() -> bool:
+        scratch.sweep()
+        return {path.name for path in tmp_path.iterdir()} == {"hooks", "source"}
+
+    wait_for(clean)
     assert [info.labels[pool.KIND] for info in sandlot.list()] == ["pool"]
 
 
@@ -214,7 +267,9 @@ def test_what_a_killed_run_left_is_deleted_by_the_next_one_and_a_living_runs_is_
     sandlot: Sandlot, tmp_path: Path
 ) -> None:
     plan = WorkspacePlan(POOLED, template=str(template(tmp_path)))
-    dead = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: "1 1 another-boot"})
+    with owning(sandlot.paths.evals) as gone:  # let go without deleting anything, as a killed process does
+        dead = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: gone})
+    unknown = sandlot.create(labels={pool.KIND: "trial", pool.OWNER: "of another version"})
     theirs = sandlot.create(labels={"mine": "yes"})
     with Preparation(sandlot, plan, "one") as one, one.trial(CASE, nth()) as place:
         with pytest.raises(WorkspaceNotFound):
@@ -222,6 +277,8 @@ def test_what_a_killed_run_left_is_deleted_by_the_next_one_and_a_living_runs_is_
         prepared(sandlot, plan)
         assert place.workspace.exec("true").command.outcome is not None
     assert theirs.status().workspace.id == theirs.id
+    assert unknown.status().workspace.id == unknown.id
+    assert not left_behind(sandlot.paths.evals)
 
 
 def test_a_base_that_somebody_worked_in_is_made_anew(sandlot: Sandlot, tmp_path: Path) -> None:
@@ -246,6 +303,7 @@ def test_prune_deletes_bases_that_no_run_holds(sandlot: Sandlot, cli: Cli, tmp_p
         assert (listed[first].trials, listed[preparation.fingerprint].trials) == (0, 1)
         assert listed[preparation.fingerprint].bytes == listed[first].bytes + 4
         assert pool.prune(sandlot, unused_for_s=3600) == []
+        assert cli("pool", "prune", "--unused-for", "never").stdout == b"nothing to prune\n"
         assert [each.fingerprint for each in pool.prune(sandlot, dry_run=True)] == [first]
         assert first[:12] in cli("pool", "list").stdout.decode()
         said = cli("pool", "prune")

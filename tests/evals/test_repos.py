@@ -75,6 +75,8 @@ def test_by_default_the_clone_holds_its_own_commit_and_no_trace_of_any_other(tmp
     assert (git(made, "remote"), git(made, "tag"), git(made, "status", "--porcelain")) == ("", "", "")
     assert not (made / ".git/logs").exists()
     assert not list((made / ".git").glob("*_HEAD"))
+    assert not (made / ".git/objects/info/alternates").exists()
+    assert len(list((made / ".git/objects").rglob("*.pack"))) <= 1
     everything = b"".join(path.read_bytes() for path in (made / ".git").rglob("*") if path.is_file())
     assert three.encode() not in everything
     assert str(source).encode() not in everything
@@ -102,6 +104,8 @@ def test_a_sparse_and_a_filtered_clone_have_what_was_asked_for(tmp_path: Path) -
     assert sorted(path.name for path in made.iterdir()) == [".git", ".gitignore", "app.py", "wanted"]
     assert git(made, "status", "--porcelain") == ""
     assert git(made, "remote") == ""
+    everything = b"".join(path.read_bytes() for path in (made / ".git").rglob("*") if path.is_file())
+    assert str(source).encode() not in everything  # where it came from, with a password perhaps
 
 
 def test_hooks_and_filters_of_a_source_do_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +168,18 @@ def test_a_clone_ends_when_the_run_is_cancelled(tmp_path: Path) -> None:
 def test_credentials_of_a_url_are_not_shown() -> None:
     place = replace(repo(Path("/")), url="https://user:secret@example.invalid/x.git?token=secret", local=False)
     assert "secret" not in str(Resolved(place, "f" * 40, None).facts())
+
+
+@pytest.mark.parametrize("url", ["git://me:secret@127.0.0.1:1/x", "http://me:secret@127.0.0.1:1/x.git?token=secret"])
+def test_what_git_says_of_a_url_is_told_without_its_secrets(tmp_path: Path, url: str) -> None:
+    place = replace(repo(tmp_path), url=url, local=False)
+    with pytest.raises(GitFailed) as told:
+        resolve(place)
+    assert "127.0.0.1" in told.value.message
+    with pytest.raises(GitFailed) as fetched:
+        materialise(Resolved(replace(place, clone=Clone(filter="blob:none")), "f" * 40, None), tmp_path / "made")
+    for error in (told.value, fetched.value):
+        assert "secret" not in f"{error.message} {error.hint} {error.details}"
 
 
 def test_neither_a_source_nor_its_url_can_have_a_program_run(tmp_path: Path) -> None:

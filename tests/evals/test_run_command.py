@@ -40,8 +40,14 @@ def test_a_run_is_a_folder_with_a_manifest_and_a_file_for_each_trial(cli: Cli, h
     assert [plan["mode"] for plan in manifest["plans"].values()] == ["pooled"]
     assert [plan["provenance"]["mode"] for plan in manifest["plans"].values()] == ["default"]
     assert manifest["versions"]["sandlot"]
-    (prepared,) = (run / "workspaces").iterdir()
-    assert json.loads(prepared.read_bytes())["fingerprint"]
+    (prepared,) = manifest["workspaces"]
+    assert (prepared["plan"], prepared["suite"]) == (next(iter(manifest["plans"])), "first")
+    assert prepared["fingerprint"]
+    (level,) = manifest["isolation"]
+    assert level == json.loads(cli("doctor", "--json").stdout)["runtimes"][0]["isolation"]
+    trials = [json.loads(path.read_bytes()) for path in run.glob("trials/*/1.json")]
+    assert {each["isolation"] for each in trials} == {level}
+    assert json.loads((run / "sessions" / "1.end.json").read_bytes())["isolation"] == [level]
     (patch,) = run.glob("trials/*good*/1.patch")
     assert b"+42" in patch.read_bytes()
     assert (home / ".sandlot" / "runs" / ".gitignore").read_text() == "*\n"
@@ -97,6 +103,7 @@ def test_what_cannot_be_meant_is_a_usage_error_and_runs_nothing(
     done = cli("eval", "run", *words, cwd=home)
     assert (done.returncode, done.stdout) == (2, b"")
     assert said in done.stderr
+    assert b"\nhint: " in done.stderr
     assert b"Traceback" not in done.stderr
     assert not runs(home)
 
@@ -229,3 +236,18 @@ def test_a_run_in_a_static_workspace_is_refused_for_targets_could_write_its_resu
     assert cli("eval", "run", "evals/", *words, "--min-pass-rate", "1", cwd=home).returncode == 0
     assert len(outcomes(home.parent / "elsewhere")) == 6
     assert (home / "made").read_text() == "1\n" * 6
+
+
+def test_a_project_can_be_its_own_template_and_trials_see_nothing_of_its_runs(cli: Cli, home: Path) -> None:
+    listed = home / ".sandlot" / "targets.yaml"
+    listed.write_text("targets: [{name: default, kind: cli, command: 'echo right; ls -A .sandlot; ls -A evals'}]")
+    suite = home / "evals" / "first.yaml"
+    suite.write_text("workspace: {template: ..}\n" + suite.read_text())
+    for _ in range(2):
+        assert cli("eval", "run", "evals/", cwd=home).returncode == 0
+    logs = {path.read_text() for run in runs(home) for path in run.glob("trials/*/1.log")}
+    assert len(logs) == 1
+    assert "targets.yaml" in (log := logs.pop())
+    assert "runs" not in log
+    first, second = (json.loads((run / "run.json").read_bytes())["workspaces"] for run in runs(home))
+    assert first == second, "a run changed the template of the next"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,39 +123,81 @@ def test_a_run_that_is_being_run_is_not_run_twice(state_dir: Path, cli: Cli, tmp
         assert json.loads(cli("eval", "list", "--json", cwd=home).stdout)["runs"][0]["state"] == "running"
 
 
-def test_three_shards_one_killed_and_resumed_merge_to_what_one_process_gives(
+HELD = """
+name: held
+workspace:
+  template: ../template
+  hooks:
+    before_all: {command: 'echo installed > /workspace/installed'}
+    before_each:
+      command: 'until test -e GATES/{{test_id}} -o -e GATES/open; do sleep 0.05; done'
+      placement: host
+      timeout_ms: 120000
+assert:
+  - {type: contains, value: right}
+tests:
+"""
+
+
+def test_three_shards_at_once_one_killed_and_resumed_merge_to_what_one_process_gives(
     cli: Cli, state_dir: Path, tmp_path: Path
 ) -> None:
-    home = project(tmp_path / "project", many(SHORT).replace("id: t3,", "id: bad,"))
-    targets = home / ".sandlot" / "targets.yaml"
-    targets.write_text(
-        "targets:\n  - name: default\n    kind: cli\n    command: 'grep -q . {PROMPT_FILE} && echo right'\n"
+    """They share state folder, prepared workspace and output folder; each trial waits until its test lets it go."""
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    suite = HELD.replace("GATES", str(gates)) + "".join(
+        f"  - {{id: {'bad' if number == 3 else f't{number}'}, input: q{number}}}\n" for number in range(9)
     )
-    for number in (1, 3):
-        assert (
-            cli("eval", "run", "evals/", "--shard", f"{number}/3", "--output", f"shard-{number}", cwd=home).returncode
-            == 0
-        )
-    run = home / "shard-2"
-    with started(
-        state_dir, home, "run", "evals/", "--shard", "2/3", "--output", "shard-2", "--workers", "1"
-    ) as process:
-        wait_for(lambda: len(results(run)) >= 1, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait(DEADLINE_S)
-    cut = cli("eval", "merge", "./shard-1", "./shard-2", "./shard-3", "--output", "cut", cwd=home)
+    targets = "targets: [{name: default, kind: cli, command: 'grep -qv 3 {PROMPT_FILE} && echo right >> app; cat app'}]"
+    home = project(tmp_path / "project", suite, targets)
+    (home / "template").mkdir()
+    (home / "template" / "app").write_text("hello\n")
+
+    def shard(number: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        words = ("--shard", f"{number}/3", "--output", f"out/{number}", "--workers", "1", "--min-pass-rate", "0.6")
+        return started(state_dir, home, "run", "evals/", *words)
+
+    out = {number: home / "out" / str(number) for number in (1, 2, 3)}
+    with shard(1) as one, shard(2) as two, shard(3) as three:
+        for process, number in ((one, 1), (two, 2), (three, 3)):
+            wait_for((out[number] / "sessions" / "1.json").exists, process)
+        for name in ("t0", "t1", "t2"):
+            (gates / name).touch()
+        for process, number in ((one, 1), (two, 2), (three, 3)):  # each has one result, and is in its second trial
+            wait_for(partial(results, out[number]), process)
+        two.send_signal(signal.SIGKILL)
+        two.wait(DEADLINE_S)
+        (gates / "open").touch()
+        for process in (one, three):
+            _, err = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 0, err
+    assert [len(results(out[number])) for number in (1, 2, 3)] == [3, 1, 3]
+
+    cut = cli("eval", "merge", "out/1", "out/2", "out/3", "--output", "cut", cwd=home)
     assert cut.returncode == 3, cut.stderr
-    assert b"have no result" in cut.stderr
-    missing = cli("eval", "merge", "./shard-1", "./shard-3", "--output", "missing", cwd=home)
+    assert b"2 of 9 trials have no result" in cut.stderr
+    missing = cli("eval", "merge", "out/1", "out/3", "--output", "missing", cwd=home)
     assert missing.returncode == 2
     assert b"shard 2/3 is missing" in missing.stderr
 
-    assert cli("eval", "resume", "./shard-2", cwd=home).returncode == 0
-    merged = cli("eval", "merge", "./shard-3", "./shard-1", "./shard-2", "--output", "merged", "--json", cwd=home)
+    before = results(out[2])
+    assert cli("eval", "resume", "out/2", cwd=home).returncode == 0
+    assert {path: results(out[2])[path] for path in before} == before
+    merged = cli("eval", "merge", "out/3", "out/1", "out/2", "--output", "merged", "--json", cwd=home)
     assert merged.returncode == 0, merged.stderr
-    whole = cli("eval", "run", "evals/", "--output", "whole", "--json", cwd=home)
+    whole = cli("eval", "run", "evals/", "--output", "whole", "--min-pass-rate", "0.6", "--json", cwd=home)
     assert comparable(merged.stdout) == comparable(whole.stdout)
-    assert results(home / "merged").keys() == results(home / "whole").keys()
+    assert left_in(home / "merged") == left_in(home / "whole")
+    assert set(outcomes(home / "merged").values()) == {"pass", "fail"}
+    left = json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]
+    assert [each["labels"]["sandlot.eval.kind"] for each in left] == ["pool"]
+
+
+def left_in(run: Path) -> dict[str, bytes]:
+    """What trials left, without what tells one time from another."""
+    files = [path for path in run.glob("trials/*/*") if path.suffix != ".json"]
+    assert files
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
 def comparable(report: bytes) -> object:
@@ -160,4 +205,5 @@ def comparable(report: bytes) -> object:
     found = json.loads(report)
     trials = [(each["trial"], each["outcome"], each["score"], each["verdicts"]) for each in found["trials"]]
     numbers = {name: value for name, value in found["numbers"].items() if name != "duration_ms"}
-    return trials, numbers, found["tests"], found["at_k"], found["plans"], found["targets"], found["gate"]
+    same = ("tests", "at_k", "plans", "workspaces", "isolation", "suites", "targets", "versions", "gate")
+    return trials, numbers, {name: found[name] for name in same}

@@ -67,6 +67,17 @@ def test_a_failed_before_all_makes_every_trial_an_error_and_is_tried_once(tmp_pa
     assert machinery.events.count("prepare") == 1
 
 
+def test_a_bug_in_preparing_makes_errors_of_its_trials_alone(tmp_path: Path) -> None:
+    machinery = StandIn(broken={"prepare": OSError("no such device")})
+    session = session_of(plan_of(suite(*TESTS), workers=2), tmp_path / "run", machinery)
+    assert session.run() is Ending.COMPLETE
+    assert {result.reason for result in session.results.values()} == {"unexpected OSError: no such device"}
+    again = session_of(session.plan, tmp_path / "again", StandIn(broken={"after_all": OSError("no such device")}))
+    assert again.run() is Ending.COMPLETE
+    assert set(outcomes(again).values()) == {Outcome.PASS}
+    assert "no such device" in again.warnings[0]
+
+
 def test_a_failed_after_all_is_a_warning_of_the_run(tmp_path: Path) -> None:
     machinery = StandIn(broken={"after_all": HookFailed("after_all exited with 1")})
     session = session_of(plan_of(suite(*TESTS)), tmp_path / "run", machinery)
@@ -143,6 +154,22 @@ def test_a_target_that_ignores_its_timeout_is_ended_by_the_runner(
     session = session_of(plan, tmp_path / "run", StandIn(hangs))
     assert session.run() is Ending.COMPLETE
     assert outcomes(session) == {"t0": Outcome.TIMEOUT}
+
+
+def test_hooks_before_the_target_take_nothing_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "LATE_S", 0.0)
+    looked = threading.Semaphore(0)
+
+    class Slow(StandIn):
+        def step(self, name: str) -> None:
+            super().step(name)
+            for _ in range(3 if name == "before_each" else 0):
+                assert looked.acquire(timeout=DEADLINE_S)
+
+    plan = plan_of(suite(*TESTS[:1]), timeout_s=0.01)
+    session = session_of(plan, tmp_path / "run", Slow(), Watch(tick=looked.release))
+    assert session.run() is Ending.COMPLETE
+    assert outcomes(session) == {"t0": Outcome.PASS}
 
 
 def test_ctrl_c_ends_what_is_in_flight_keeps_what_is_done_and_sweeps(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def verdict(score: float = 1.0, **more: Any) -> Verdict:
         ([], Outcome.ERROR, None),
         ([verdict(0.0, skipped=True)], Outcome.ERROR, None),
         ([verdict(), verdict(0.0, skipped=True, required=0.8)], Outcome.ERROR, None),
-        ([verdict(0.0, required=1.0), verdict(0.0, error="broken")], Outcome.ERROR, None),
+        ([verdict(), verdict(0.0, error="broken")], Outcome.ERROR, None),
+        ([verdict(0.0, required=1.0), verdict(0.0, error="broken")], Outcome.FAIL, 0.0),
+        ([verdict(0.0, required=1.0, error="broken"), verdict()], Outcome.ERROR, None),
+        ([verdict(0.0, required=1.0, skipped=True), verdict(0.0, required=1.0)], Outcome.FAIL, 0.0),
     ],
 )
 def test_the_outcome_of_a_trial(verdicts: list[Verdict], outcome: Outcome, score: float | None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from sandlot.errors import HookFailed, StartFailed
+from sandlot.evals.cases import Placement
 from sandlot.evals.outcomes import Outcome, Stage, TargetAnswer, TrialResult, Verdict
 from sandlot.evals.trial import run_trial
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
@@ -27,6 +30,14 @@ def test_the_order_is_before_each_target_capture_graders_after_each() -> None:
     assert machinery.events == ["prepare", "before_each", "target", "capture", "grade", "after_each", "after_all"]
     assert (result.outcome, result.score, result.stage) == (Outcome.PASS, 1.0, None)
     assert (result.isolation, result.files_changed) == ("kernel", 1)
+
+
+def test_what_ran_on_the_host_was_not_isolated() -> None:
+    (job,) = plan_of(suite(a_case("t"))).jobs
+    job = dataclasses.replace(job, target=dataclasses.replace(TARGET, placement=Placement.HOST))
+    machinery = StandIn()
+    with machinery.prepare(job.test.workspace, TARGET, Cancellation()) as prepared:
+        assert run_trial(job, prepared, machinery, Cancellation()).result.isolation == "none"
 
 
 def test_a_wrong_answer_is_a_failure_that_says_what_was_missed() -> None:

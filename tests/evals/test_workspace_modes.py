@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.evals.places import repository
+from tests.evals.projects import started
 from tests.evals.test_leaks import LOOK, MESS
 
 SUITE = """
@@ -19,6 +20,7 @@ workspace:
   %s
   hooks:
     before_all: {command: [sh, ./hooks/setup.sh]}
+    before_each: {command: "echo each >> /workspace/each; echo each >> ~/each; sleep 1000 & echo $! > /tmp/pid"}
     after_each: {command: ["true"], reset: fast}
 execution: {target: messy, trials: 2, workers: 1}
 tests:
@@ -26,6 +28,15 @@ tests:
     input: make a mess
     assert:
       - {type: command, command: "grep -q again repo/app.py && test -e beside.txt && test ! -e ~/.profile"}
+"""
+BUILDS = """
+name: builds
+workspace:
+  template: ./template
+  hooks: {before_all: {command: "cat /proc/sys/kernel/random/uuid > /workspace/id"}}
+execution: {trials: 2}
+assert: [{type: regex, value: "^[0-9a-f-]{36}"}]
+tests: [{id: one, input: x}]
 """
 MADE_OF = "template: ./template\n  repos: [{path: ./repo, source: {type: local, path: ../source}}]"
 
@@ -38,14 +49,13 @@ def project(folder: Path, workspace: str) -> Path:
     (folder / "evals/hooks/setup.sh").write_text("mkdir -p /workspace/repo/build; echo installed > ~/.installed\n")
     repository(folder / "source")
     (folder / "evals/first.eval.yaml").write_text(SUITE % workspace)
-    look = LOOK.replace("ls -lAR --time-style=full-iso", "ls -lAR --time-style=+").replace("/tmp /dev/shm", "/dev/shm")
-    target = {"name": "messy", "kind": "cli", "command": ["/bin/sh", "-c", f"{{ {look} }} 2>&1; {MESS}"]}
+    target = {"name": "messy", "kind": "cli", "command": ["/bin/sh", "-c", f"{{ {LOOK} }} 2>&1; {MESS}"]}
     (folder / ".sandlot/targets.yaml").write_text(json.dumps({"targets": [target]}))
     return folder
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob(".sandlot/runs/*/trials/*/1.json"))]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(".sandlot/runs/*/trials/*/*.json"))]
 
 
 def run(cli: Cli, folder: Path, *words: str, status: int = 0) -> str:
@@ -57,13 +67,14 @@ def run(cli: Cli, folder: Path, *words: str, status: int = 0) -> str:
 @pytest.mark.parametrize("mode", ["pooled", "temp"])
 def test_no_trial_sees_anything_of_another_one_or_of_the_run_before(cli: Cli, tmp_path: Path, mode: str) -> None:
     folder = project(tmp_path / "p", MADE_OF)
-    for _ in range(2):
-        run(cli, folder, "--workspace-mode", mode)
+    for workers in ("1", "2"):  # one after the other, then next to each other
+        run(cli, folder, "--workspace-mode", mode, "--workers", workers, "--trials", "2")
     found = trials(folder)
     assert [each["outcome"] for each in found] == ["pass"] * 4
     assert len({each["answer"]["text"] for each in found}) == 1
     assert "version = 3" not in found[0]["answer"]["text"]
     assert [each["warnings"] for each in found] == [[]] * 4
+    assert "/workspace/each f 644 5" in found[0]["answer"]["text"]  # written once: by this trial's before_each
     assert len(json.loads(cli("workspace", "list", "--json").stdout)["workspaces"]) == (mode == "pooled")
 
 
@@ -74,12 +85,13 @@ def test_static_works_in_the_users_folder_and_leaves_their_git_alone(cli: Cli, t
     before = {path: path.read_bytes() for path in (own / "repo/.git").rglob("*") if path.is_file()}
     folder = project(tmp_path / "p", f"path: {own}")  # no mode: a path means static
     targets = folder / ".sandlot/targets.yaml"
-    plain = (
-        targets.read_text().replace("ln -s /etc/passwd ../template-file;", "").replace("mkfifo /workspace/pipe;", "")
-    )
-    targets.write_text(plain.replace("rm -rf ../template-file;", "").replace("mkdir ../evil;", "mkdir -p ../evil;"))
+    targets.write_text(targets.read_text().replace("mkdir ../evil;", "mkdir -p ../evil;"))
     run(cli, folder)
-    assert [(each["outcome"], each["warnings"]) for each in trials(folder)] == [("pass", [])] * 2
+    assert [each["outcome"] for each in trials(folder)] == ["pass"] * 2
+    for each in trials(folder):
+        left, commits = each["warnings"]
+        assert left == f"not brought back to {own}: template-file: a link that leads out of the folder"
+        assert commits.startswith(f"commits, branches, tags or stashes made in {own}/repo stay outside")
     assert {path: path.read_bytes() for path in (own / "repo/.git").rglob("*") if path.is_file()} == before
     assert (own / "beside.txt").read_text() == "beside\n"
     assert (own / "template-file").read_text() == "of the user\n"
@@ -131,3 +143,24 @@ def test_repos_cannot_lie_outside_of_the_workspace(cli: Cli, tmp_path: Path) -> 
     folder = project(tmp_path / "p", MADE_OF.replace("./repo", "../../out"))
     assert "../../out" in run(cli, folder, status=2)
     assert sorted(os.listdir(tmp_path)) == ["p"]
+
+
+def test_runs_at_once_need_one_base_and_pruning_meanwhile_takes_nothing_away_from_them(
+    cli: Cli, state_dir: Path, tmp_path: Path
+) -> None:
+    folder = project(tmp_path / "p", MADE_OF)
+    (folder / "evals/first.eval.yaml").write_text(BUILDS)
+    (folder / ".sandlot/targets.yaml").write_text("targets: [{name: default, kind: cli, command: cat id}]")
+    with started(state_dir, folder, "run", "evals") as one, started(state_dir, folder, "run", "evals") as two:
+        for _ in range(200):
+            assert cli("pool", "list").returncode == 0
+            assert cli("pool", "prune").returncode == 0
+            if one.poll() is not None and two.poll() is not None:
+                break
+        told = [each.communicate(timeout=60) for each in (one, two)]
+        assert [one.returncode, two.returncode] == [0, 0], told
+    found = [(each["outcome"], each["warnings"]) for each in trials(folder)]
+    assert found == [("pass", [])] * 4
+    assert cli("pool", "prune").returncode == 0
+    assert json.loads(cli("workspace", "list", "--json").stdout)["workspaces"] == []
+    assert cli("pool", "list").stdout == b"no prepared workspaces\n"

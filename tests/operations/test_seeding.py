@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,26 @@ def test_no_source_is_an_empty_workspace_and_takes_no_options() -> None:
             source_of(request, None)
 
 
-@pytest.mark.parametrize("path", ["/", "/etc", "/usr", "/usr/lib", "/proc", "/dev", "/run", "/var", "~", "/bin"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/etc",
+        "/usr",
+        "/usr/lib",
+        "/proc",
+        "/dev",
+        "/run",
+        "/var",
+        "~",
+        "/bin",
+        "/home",
+        "/tmp",
+        "/var/tmp",
+        "/var/run",
+        "/var/lib",
+    ],
+)
 def test_a_toolchain_that_would_show_too_much_or_hide_something_is_refused(path: str) -> None:
     with pytest.raises(UsageError):
         toolchains_of(SeedRequest(toolchains=(path,)))
@@ -64,3 +84,30 @@ def test_an_idle_timeout_of_nothing_is_refused_and_never_is_understood() -> None
     for text in ("0", "0s", "0ms"):
         with pytest.raises(UsageError):
             idle_timeout_of(text)
+
+
+@pytest.mark.parametrize("parent", ["/tmp", "/var/tmp", "/home", "/root", "/opt"])
+def test_a_toolchain_may_lie_anywhere_that_a_workspace_has_nothing_of_its_own(sandlot: Sandlot, parent: str) -> None:
+    if not os.access(parent, os.W_OK):
+        pytest.skip(f"{parent} is not ours to write")
+    with tempfile.TemporaryDirectory(prefix="sl-toolchain-", dir=parent) as folder:
+        program = Path(folder, "bin", "mine")
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\necho mine\n")
+        program.chmod(0o755)
+        with sandlot.create(toolchains=[folder]) as workspace:
+            assert workspace.exec(["mine"]).stdout.text == "mine\n"
+            assert not workspace.exec(["touch", f"{folder}/x"]).ok
+            # /tmp and /var/tmp are the workspace's own, and what lies beside the toolchain on the host is not there.
+            told = workspace.exec(
+                "for at in /tmp /var/tmp; do echo x > $at/probe && rm $at/probe; done; ls -A " + parent
+            )
+            assert set(told.stdout.text.split()) - {"agent"} == {os.path.basename(folder)}
+            assert told.stderr.text == ""
+            assert workspace.fork()[0].exec(["mine"]).ok
+
+
+def test_a_toolchain_whose_name_would_break_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    with pytest.raises(UsageError, match="its name has a colon"):
+        toolchains_of(SeedRequest(toolchains=(str(tmp_path / "a:b"),)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,18 @@ def test_the_environment_inside_holds_nothing_of_ours(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "/canary")
     monkeypatch.setenv("HOME", "/canary")
     assert "canary" not in repr(environment())
+
+
+def test_var_tmp_is_a_folder_only_when_something_is_shown_below_it() -> None:
+    def at(shown: Sequence[Path]) -> set[str]:
+        plan = Plan()
+        plan.kernel_files(1 << 20, shown=shown)
+        return {option for option in ("--tmpfs", "--symlink") if "/var/tmp" in _last_words(plan, option)}
+
+    assert at(()) == at((Path("/opt/x"), Path("/tmp/x"))) == {"--symlink"}
+    assert at((Path("/opt/x"), Path("/var/tmp/x"))) == {"--tmpfs"}
+
+
+def _last_words(plan: Plan, option: str) -> set[str]:
+    places = [at for at, word in enumerate(plan.options) if word == option]
+    return {plan.options[at + (2 if option == "--symlink" else 1)] for at in places}

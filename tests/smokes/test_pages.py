@@ -77,5 +77,5 @@ def test_the_page_of_the_modes_links_each_mode_s_recipe(story: Story) -> None:
     assert "../use-cases/" in row
 
 
-def test_the_place_of_evaluations_is_marked() -> None:
-    assert "**Not there yet.**" in page("review-eval")
+def test_the_evals_of_a_recipe_s_project_are_shown_on_its_page() -> None:
+    assert {"eval_run", "eval_results", "eval_compare"} <= {name for name, _ in calls("review-eval")}

@@ -46,6 +46,19 @@ def _shells(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         return []
 
 
+def _runs(prefix: str = "", **_: Any) -> list[str]:
+    """Ids of the project's runs; a path to one is the shell's to complete."""
+    from pathlib import Path
+
+    from sandlot.evals.runs import LATEST, names
+
+    if "/" in prefix:
+        from argcomplete.completers import FilesCompleter
+
+        return [str(each) for each in FilesCompleter()(prefix)]
+    return [LATEST, *names(Path.cwd())]
+
+
 def _states(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     return ["baseline", *_snapshots(parsed_args)]
 
@@ -95,6 +108,9 @@ def _whole_parser() -> argparse.ArgumentParser:
             from sandlot.cli import eval_suites, eval_words
 
             (eval_suites if path[1] in eval_suites.COMMANDS else eval_words).add_arguments(parser, path[1])
+            for action in parser._actions:
+                if action.dest in ("run", "runs", "before", "after", "baseline"):
+                    action.completer = _runs  # where argcomplete looks for it
         elif path == ("demo",):
             parser.add_argument("--keep", action="store_true")
             parser.add_argument("--json", action="store_true")

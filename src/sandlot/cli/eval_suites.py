@@ -54,18 +54,23 @@ def _schema() -> int:
 
 
 def _validate(parsed: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from sandlot.cli.eval_words import absolute_path
     from sandlot.evals.options import RunOptions
     from sandlot.evals.real import check, load, targets_near
-    from sandlot.evals.session import plan_run
+    from sandlot.evals.runs import runs_folder
+    from sandlot.evals.session import check_apart, plan_run
 
     options = RunOptions(
         paths=tuple(os.path.abspath(path) for path in parsed.paths),
         targets=tuple(dict.fromkeys(parsed.target)),
         workspace_mode=parsed.workspace_mode,
-        workspace_path=parsed.workspace_path and os.path.abspath(parsed.workspace_path),
+        workspace_path=absolute_path(parsed.workspace_path),
     )
     plan = plan_run(options, load, targets_near)  # as eval run does
     check(plan.targets)
+    check_apart(plan, runs_folder(Path.cwd()))
     if parsed.json:
         from sandlot.cli.answer import as_json
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from sandlot.cli.words import parser_of
@@ -11,7 +12,16 @@ from sandlot.errors import UsageError
 if TYPE_CHECKING:
     from sandlot.evals.options import RunOptions
 
-__all__ = ["COMMANDS", "EXAMPLES", "add_arguments", "options_of", "parser", "refuse_removed", "resumed_options"]
+__all__ = [
+    "COMMANDS",
+    "EXAMPLES",
+    "absolute_path",
+    "add_arguments",
+    "options_of",
+    "parser",
+    "refuse_removed",
+    "resumed_options",
+]
 
 EXAMPLES = {
     "run": (
@@ -120,8 +130,6 @@ def refuse_removed(words: list[str]) -> None:
 
 def options_of(parsed: argparse.Namespace, baseline: str | None) -> RunOptions:
     """What ``run`` was asked for. Raises UsageError."""
-    import os
-
     from sandlot.evals.options import Budgets, RunOptions, Shard
     from sandlot.settings import seconds
 
@@ -142,13 +150,19 @@ def options_of(parsed: argparse.Namespace, baseline: str | None) -> RunOptions:
         retry_errors=parsed.retry_errors,
         budgets=Budgets(parsed.budget_usd, parsed.budget_tokens, parsed.budget_minutes),
         workspace_mode=parsed.workspace_mode,
-        # Absolute, so that a run can be resumed from anywhere; empty stays empty, which is refused.
-        workspace_path=parsed.workspace_path and os.path.abspath(parsed.workspace_path),
+        workspace_path=absolute_path(parsed.workspace_path),
         shard=None if parsed.shard is None else Shard.parse(parsed.shard),
         min_pass_rate=parsed.min_pass_rate,
         baseline=baseline,
         max_regressions=parsed.max_regressions,
     )
+
+
+def absolute_path(written: str | None) -> str | None:
+    """A ``--workspace-path``, so that a run can be resumed from anywhere; empty stays empty, which is refused."""
+    if written is None or not written.strip():
+        return written
+    return os.path.abspath(os.path.expanduser(written))  # no shell opens the ~ of --workspace-path=~/x
 
 
 def resumed_options(begun: RunOptions, parsed: argparse.Namespace, baseline: str | None) -> RunOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from sandlot.cli.answer import Interrupted, as_json, print_error
 from sandlot.cli.eval_words import COMMANDS, options_of, parser, refuse_removed, resumed_options
 from sandlot.cli.terminal import shown, table
 from sandlot.cli.words import parse
-from sandlot.errors import Conflict, NotFound, SandlotError, UsageError
+from sandlot.errors import Conflict, NotFound, SandlotError, StateUnwritable, UsageError
 
 if TYPE_CHECKING:
     from sandlot.evals.gate import Gate
@@ -42,7 +43,8 @@ def command(words: list[str], json_wanted: bool) -> int:
         return run(parsed)
     except SandlotError as error:
         print_error(error, json_wanted=parsed.json)
-        return USAGE if isinstance(error, (UsageError, NotFound, Conflict)) else ERRORS
+        before = isinstance(error, StateUnwritable) and "begun" not in parsed  # such as a read-only --output
+        return USAGE if before or isinstance(error, (UsageError, NotFound, Conflict)) else ERRORS
 
 
 # -- run, resume, merge --------------------------------------------------------------------------------------------
@@ -52,18 +54,19 @@ def _run(parsed: argparse.Namespace) -> int:
     from sandlot.evals import real
     from sandlot.evals.manifest import new_id
     from sandlot.evals.runs import runs_folder
-    from sandlot.evals.session import begin, plan_run
+    from sandlot.evals.session import begin, check_apart, plan_run
 
     plan = plan_run(options_of(parsed, _baseline(parsed)), real.load, real.targets_near)
     real.check(plan.targets)
     for suite in plan.suites:
         for name in suite.unset:
             _note(f"warning: {suite.file}: the environment has no {name}; nothing stands in its place")
+    here = Path.cwd()
+    check_apart(plan, Path(parsed.output).absolute() if parsed.output else runs_folder(here))
     if parsed.dry_run or parsed.explain:
         _show_plan(plan, parsed)
         return 0
     run_id = new_id()
-    here = Path.cwd()
     root = Path(parsed.output).absolute() if parsed.output else runs_folder(here, make=True) / run_id
     return _go(begin(plan, root, run_id), plan, parsed)
 
@@ -75,6 +78,9 @@ def _resume(parsed: argparse.Namespace) -> int:
 
     folder = find_run(parsed.run, Path.cwd())
     baseline = _baseline(parsed)
+    if baseline is not None and os.path.samefile(baseline, folder.root):
+        hint = "latest is the run itself once it has begun: sandlot eval list"
+        raise UsageError("a run compared with itself has no regressions", hint=hint)
     plan = resumed(folder, lambda begun: resumed_options(begun, parsed, baseline), real.load, real.targets_near)
     return _go(folder, plan, parsed)
 
@@ -82,6 +88,7 @@ def _resume(parsed: argparse.Namespace) -> int:
 def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     """Run what is left, with the folder locked, then print the report and judge it."""
     from sandlot.cli.eval_progress import RunDisplay
+    from sandlot.cli.eval_signals import ended_by_the_first_signal
     from sandlot.evals.progress import Progress
     from sandlot.evals.real import RealMachinery
     from sandlot.evals.run import Watch
@@ -91,8 +98,8 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
     run_id = folder.manifest.id
     name = run_id if folder.root.name == run_id else str(folder.root)
     try:
-        with folder.lock(), Sandlot() as sandlot:
-            session = Session(folder, plan, RealMachinery(sandlot, run_id))
+        with ended_by_the_first_signal(), folder.lock(), Sandlot() as sandlot:
+            session = Session(folder, plan, RealMachinery(sandlot, run_id, [job.test for job in plan.jobs]))
             progress = Progress(len(session.trials), plan.workers, session.results.values())
             again = {job.trial.key for job in session.left if job.trial.key in session.results}
             display = RunDisplay(progress, quiet=parsed.json)
@@ -104,17 +111,20 @@ def _go(folder: RunFolder, plan: RunPlan, parsed: argparse.Namespace) -> int:
                 display.finished(result)
 
             session.watch = Watch(lambda _job: progress.started(), finished, display.tick)
+            parsed.begun = True
             with display:
                 ending = session.run()
     except KeyboardInterrupt:
         print_error(Interrupted("interrupted", hint=f"sandlot eval resume {name}"), json_wanted=parsed.json)
         return Interrupted.exit_status
+    except SystemExit:  # SIGTERM, SIGHUP
+        _note(f"ended from outside; finish it: sandlot eval resume {name}")
+        raise
     return _conclude(folder, plan, ending, parsed, name)
 
 
 def _conclude(folder: RunFolder, plan: RunPlan, ending: Ending, parsed: argparse.Namespace, name: str) -> int:
     from sandlot.evals.report import Run
-    from sandlot.evals.run import Ending
 
     run = Run.read(folder)
     gate = _judge(run, ending, plan.options)
@@ -124,7 +134,7 @@ def _conclude(folder: RunFolder, plan: RunPlan, ending: Ending, parsed: argparse
         _print_text(run)
         for reason in gate.reasons:
             _note(f"exit {gate.status.value}: {reason}")
-        left = ending is not Ending.COMPLETE
+        left = run.numbers.skipped > 0
         _note(f"{'finish it' if left else 'more'}: sandlot eval {'resume' if left else 'report'} {name}")
     return gate.status.value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ def command(words: list[str], json_wanted: bool) -> int:
         if name == "list":
             found = pools(sandlot)
         else:
-            found = prune(sandlot, unused_for_s=duration(parsed.unused_for) or 0, dry_run=parsed.dry_run)
+            seconds = duration(parsed.unused_for)
+            found = prune(sandlot, unused_for_s=math.inf if seconds is None else seconds, dry_run=parsed.dry_run)
     if parsed.json:
         from sandlot.cli.answer import as_json
 

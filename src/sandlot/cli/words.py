@@ -55,13 +55,41 @@ class Parser(argparse.ArgumentParser):
                 hint = f"did you mean {close[0]}?"
             elif self.takes_command:
                 hint = f"put the command to run behind --, as in: {self.prog} ... -- {first}"
-        raise UsageError(message, hint=hint)
+        raise UsageError(_sentence(message), hint=hint)
 
     takes_command = False
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from difflib import get_close_matches
+
+            known = [str(each) for each in action.choices]
+            close = get_close_matches(str(value), known, 1)
+            name = (action.option_strings or [str(action.metavar or action.dest)])[-1]
+            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}"
+            raise UsageError(f"{name} cannot be {value!r}", hint=hint)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """argparse takes no positional words behind an option when the first ones were enough: ID --stat PATH."""
         return self.parse_intermixed_args(args, namespace)
+
+
+def _sentence(message: str) -> str:
+    """What argparse says, as we say things."""
+    missing = "the following arguments are required: "
+    if message.startswith(missing):
+        names = message.removeprefix(missing)
+        return f"{names} is missing" if "," not in names else f"{names} are missing"
+    name, colon, rest = message.removeprefix("argument ").partition(": ")
+    if not colon or not message.startswith("argument "):
+        return message
+    if rest.startswith("expected "):
+        return f"{name} needs a value"
+    if rest.startswith("invalid int value: "):
+        return f"{name}: {rest.removeprefix('invalid int value: ')} is not a whole number"
+    if rest.startswith("invalid float value: "):
+        return f"{name}: {rest.removeprefix('invalid float value: ')} is not a number"
+    return f"{name}: {rest}"
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sandlot.errors import Conflict
-from sandlot.evals import pool, staging, verify
+from sandlot.evals import pool, staging, template, verify
 from sandlot.evals.cases import HookName, Repo, WorkspacePlan
 from sandlot.evals.hook_files import digest_of
 from sandlot.evals.isolation import isolation_of, isolation_words
 from sandlot.evals.plan_hooks import PlanHooks
 from sandlot.evals.repos import Resolved, contained, resolve
+from sandlot.evals.scratch import staged
 from sandlot.sdk import Sandlot, Workspace
 
 __all__ = ["BaseMaker", "Surroundings"]
@@ -31,6 +32,11 @@ class Surroundings:
     allow_private: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     """As ``Sandlot.create`` takes them."""
+
+    @property
+    def reaches_out(self) -> bool:
+        """Whether there is a network at all."""
+        return self.network not in (None, "off") or bool(self.allow or self.allow_preset or self.allow_private)
 
     def words(self) -> dict[str, Any]:
         """For ``Sandlot.create``."""
@@ -64,7 +70,7 @@ class BaseMaker:
         staging.check_template(plan)
         for each in plan.repos:
             contained(each)
-        self._template = self._stamps()
+        self._template = template.look(plan.template, sandlot.paths.evals) if plan.template else None
         self._environment = environment_of(sandlot, plan)
         self.repos = tuple(self._resolved(each) for each in plan.repos)
 
@@ -72,7 +78,7 @@ class BaseMaker:
         """Of everything that shapes what a trial starts from."""
         before = self._hooks.get(HookName.BEFORE_ALL)
         facts = {
-            "template": self._template,
+            "template": self._template.content if self._template else "",
             "environment": self._environment,
             "isolation": isolation_of(self._plan),
             "repos": [each.facts() for each in self.repos],
@@ -87,7 +93,7 @@ class BaseMaker:
     @property
     def _stages(self) -> bool:
         """Whether the tree is put together in a folder of ours, and not copied from the template as it stands."""
-        return bool(self.repos) or staging.has_history(self._plan.template)
+        return bool(self.repos) or staging.is_partial(self._plan.template)
 
     def make(self, labels: Mapping[str, str], making: Mapping[str, str], output: dict[str, str]) -> Workspace:
         """The workspace, stopped and complete; it gets ``labels`` by the last step, and has ``making`` until then.
@@ -124,10 +130,10 @@ class BaseMaker:
         if not self._stages:
             made = self._sandlot.create(self._plan.template, labels=labels, **words)
         else:
-            with staging.staged() as folder:
+            with staged() as folder:
                 staging.assemble(self._plan, self.repos, folder, self._progress)
                 made = self._sandlot.create(folder, labels=labels, **words)
-        if self._template != self._stamps():
+        if self._plan.template and self._template and self._template.stamps != template.stamps(self._plan.template):
             made.delete()
             raise Conflict(f"the template {self._plan.template} changed while it was copied", hint="run it again")
         return made
@@ -135,6 +141,3 @@ class BaseMaker:
     def _resolved(self, repo: Repo) -> Resolved:
         self._progress(f"resolving {repo.path}")
         return resolve(repo)
-
-    def _stamps(self) -> str:
-        return pool.stamps(self._plan.template) if self._plan.template else ""

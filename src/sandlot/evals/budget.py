@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -23,9 +24,13 @@ class Budget:
         self._began = clock()
 
     def use(self, usage: Usage) -> None:
-        """Count what a target says it used; what it does not say counts as nothing."""
-        self.usd += usage.cost_usd or 0.0
-        self.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        """Count what a target says it used; what it does not say counts as nothing.
+
+        Nor does what nobody can use: one trial that says -1000 USD, or NaN, would lift the budget of all.
+        """
+        if usage.cost_usd is not None and math.isfinite(usage.cost_usd):
+            self.usd += max(0.0, usage.cost_usd)
+        self.tokens += max(0, usage.input_tokens or 0) + max(0, usage.output_tokens or 0)
 
     @property
     def exceeded(self) -> str:

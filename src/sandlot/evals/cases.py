@@ -212,9 +212,10 @@ class TestCase:
 
     @property
     def prompt(self) -> str:
-        """The whole input as one text."""
-        if len(self.input) == 1:
-            return self.input[0].text
+        """The whole input as one text, for targets that take no messages. Who spoke is said where it was not the user
+        alone."""
+        if all(each.role == "user" for each in self.input):
+            return "\n\n".join(each.text for each in self.input)
         return "\n\n".join(f"{each.role}: {each.text}" for each in self.input)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +37,12 @@ _OTHER_NAMES = {
     "dataset": ("suite",),
 }
 """Where a field that a model knows by our name may stand under another."""
+_INSTEAD = {
+    "isolation": "every test has a workspace of its own; a folder with mode: static is what tests can share",
+    "cache": "leave it out: an answer of another run is no trial",
+    "fail_on_error": "write fail_fast: true",
+}
+"""What to write in place of a value that other tools take in these fields."""
 _EXPECTED = {
     "string_type": "text",
     "list_type": "a list",
@@ -142,8 +149,10 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
         elif kind in ("union_tag_invalid", "union_tag_not_found"):
             _report_kind(place, shown, found, context, problems)
         elif kind == "literal_error":
-            choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            problems.add(place, f"{shown}: {_shown(found)} is not one of {words(choices)}", _near(found, choices))
+            choices = context["expected"].replace("'", "").replace(" or ", ", ").replace("False", "false").split(", ")
+            hint = _INSTEAD.get(str(keys[-1]) if keys else "") or _near(found, choices)
+            among = "" if len(choices) == 1 else "one of "
+            problems.add(place, f"{shown}: {_shown(found)} is not {among}{words(choices)}", hint)
         elif kind in _EXPECTED:
             expected.setdefault(keys, []).append(_EXPECTED[kind])
         else:
@@ -152,7 +161,7 @@ def _report(document: Document, base: Keys, value: Any, errors: list[ErrorDetail
         found = _at(value, keys)
         place, shown = document.place(*base, *keys), _path([*base, *keys]) or "the file"
         quoted = "text" in kinds and isinstance(found, (bool, int, float))
-        hint = f'write it in quotes: "{_shown(found)}"' if quoted else ""
+        hint = _quoted(found) if quoted else ""
         problems.add(place, f"{shown}: {_shown(found)} is not {words(dict.fromkeys(kinds))}", hint)
 
 
@@ -175,7 +184,7 @@ def _report_kind(place: Place, shown: str, found: Any, context: dict[str, Any], 
     elif isinstance(found, dict):
         problems.add(place, f"{shown}.type is missing")
     elif isinstance(found, (bool, int, float)):
-        problems.add(place, f"{shown}: {_shown(found)} is not text", f'write it in quotes: "{_shown(found)}"')
+        problems.add(place, f"{shown}: {_shown(found)} is not text", _quoted(found))
     else:
         problems.add(place, f"{shown}: {_shown(found)} does not fit here")
 
@@ -188,6 +197,12 @@ def _near(found: Any, choices: list[str]) -> str:
 def _sentence(error: ErrorDetails) -> str:
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return text[:1].lower() + text[1:]
+
+
+def _quoted(found: Any) -> str:
+    """A float is shown otherwise than it is written: ``12e4567``, a commit, is infinite."""
+    same = not isinstance(found, float) or (math.isfinite(found) and not found.is_integer())
+    return f'write it in quotes: "{_shown(found)}"' if same else "write it in quotes"
 
 
 def _not(found: Any) -> str:

@@ -16,7 +16,7 @@ from sandlot.evals.cases import Place
 from sandlot.evals.problems import Problems
 from sandlot.evals.yaml_source import read_text, shown_path
 
-__all__ = ["Found", "Kind", "discover"]
+__all__ = ["Found", "Kind", "discover", "is_suite"]
 
 MOST_ENTRIES = 200_000
 """Of a folder: who names a whole disk by mistake is told so."""
@@ -61,12 +61,21 @@ def discover(paths: Iterable[str | Path], problems: Problems) -> list[Found]:
     return list(found.values())
 
 
+def is_suite(path: Path) -> bool:
+    """Whether this file, or what it is a part of, is taken for a suite when its folder is looked through."""
+    if path.name in ("task.toml", "instruction.md"):
+        return path.with_name("task.toml").is_file() and path.with_name("instruction.md").is_file()
+    if path.name == "evals.json":
+        return _is_skill(path)
+    return path.name.lower().endswith(_SUITE_NAMES) or (path.suffix in (".yaml", ".yml") and _has_tests(path))
+
+
 def _named(path: Path, problems: Problems) -> Iterator[Found]:
     name = Place(shown_path(path))
     if path.is_dir():
         yield from _below(path, problems)
     elif not path.exists():
-        problems.add(name, "there is no such file or folder")
+        problems.add(name, "there is no such file or folder", "name a file with a suite, or a folder to look in")
     elif path.name == "task.toml":
         yield Found(path.parent, Kind.HARBOR)
     elif path.suffix in (".yaml", ".yml"):
@@ -101,10 +110,8 @@ def _below(folder: Path, problems: Problems) -> Iterator[Found]:
         folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
         for name in sorted(files):
             path = Path(at, name)
-            if name == "evals.json" and _is_skill(path):
-                yield Found(path, Kind.SKILL)
-            elif name.lower().endswith(_SUITE_NAMES) or (name.endswith((".yaml", ".yml")) and _has_tests(path)):
-                yield Found(path, Kind.SUITE)
+            if is_suite(path):
+                yield Found(path, Kind.SKILL if name == "evals.json" else Kind.SUITE)
 
 
 def _has_tests(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sandlot.evals.cases import WorkspacePlan
+from sandlot.evals.gitclient import shown_url
 from sandlot.evals.manifest import plan_digest
 from sandlot.evals.session import RunPlan
 from sandlot.evals.trial_records import plain
@@ -36,7 +37,7 @@ def settings(plan: WorkspacePlan) -> list[dict[str, Any]]:
     values: dict[str, Any] = {"mode": plan.mode.value, "path": plan.path, "template": plan.template}
     values |= {"environment": plan.environment, "runtime": plan.runtime, "min_isolation": plan.min_isolation}
     for repo in plan.repos:
-        values[f"repos.{repo.path}"] = f"{repo.url}@{repo.ref or 'HEAD'}" + (
+        values[f"repos.{repo.path}"] = f"{shown_url(repo.url)}@{repo.ref or 'HEAD'}" + (
             f"~{repo.ancestor}" if repo.ancestor else ""
         )
     for name, hook in plan.hooks.items():

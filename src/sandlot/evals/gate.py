@@ -45,6 +45,8 @@ def judge(counts: Numbers, options: RunOptions, ending: Ending, comparison: Comp
         return Gate(Status.INTERRUPTED, ("interrupted",))
     if ending is Ending.BUDGET:
         return Gate(Status.BUDGET, (f"{counts.skipped} of {counts.total} trials were not run",))
+    if not counts.total:
+        return Gate(Status.PASSED)  # a shard of fewer trials than there are shards: the others have them
     reasons = []
     if counts.errors:
         reasons.append(f"{counts.errors} of {counts.total} trials ended in an error")
@@ -52,6 +54,8 @@ def judge(counts: Numbers, options: RunOptions, ending: Ending, comparison: Comp
         reasons.append(f"{counts.skipped} of {counts.total} trials have no result")
     if reasons:
         return Gate(Status.ERRORS, tuple(reasons))
+    if counts.skipped:  # fail-fast: a rate of what happened to come first, and regressions among it, are no verdict
+        reasons.append(f"{counts.skipped} of {counts.total} trials were not run after the first that did not pass")
     reasons += _below(counts, options, comparison)
     return Gate(Status.BELOW if reasons else Status.PASSED, tuple(reasons))
 

@@ -37,6 +37,7 @@ _QUIET = {
     "SSH_ASKPASS_REQUIRE": "never",
     "GIT_PAGER": "cat",
     "GIT_ADVICE": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",  # the user's own filter, but .lfsconfig of a stranger would say where it goes
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # no ext::, no helper of a URL's choice
 }
 _KEPT = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_CONFIG_GLOBAL", "GIT_SSL_CAINFO")
@@ -64,11 +65,11 @@ def cancelled_by(cancellation: Cancellation | None) -> Iterator[None]:
 
 
 def git(
-    arguments: Sequence[str], *, cwd: Path, remote: bool, doing: str, codes: tuple[int, ...] = (0,)
+    arguments: Sequence[str], *, cwd: Path, remote: bool, doing: str, codes: tuple[int, ...] = (0,), url: str = ""
 ) -> process.Completed:
     """Run git in ``cwd``. ``remote``: it may talk to a remote, with the user's configuration.
 
-    Raises GitFailed with git's own message, and what was being done (``doing``).
+    Raises GitFailed with what was being done (``doing``) and git's own message, without what is secret in ``url``.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     if remote:
@@ -83,7 +84,9 @@ def git(
     except subprocess.TimeoutExpired as error:
         raise GitFailed(f"{doing}: no end after {GIT_TIMEOUT_S:.0f} s") from error
     if done.returncode not in codes:
-        raise GitFailed(f"{doing}: {done.message}", hint="check the URL, the ref and your access to it")
+        raise GitFailed(
+            f"{doing}: {_without_secrets(done.message, url)}", hint="check the URL, the ref and your access to it"
+        )
     return done
 
 
@@ -133,3 +136,13 @@ def shown_url(url: str) -> str:
         return url
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def _without_secrets(message: str, url: str) -> str:
+    """git shows a URL without its password, but not in every message, and always with its query."""
+    _, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    for secret in (host.rpartition("@")[0], path.partition("?")[2]):
+        if secret:
+            message = message.replace(secret, "...")
+    return message

@@ -75,6 +75,9 @@ class Group:
                     stage = Stage.HOOK if isinstance(error, HookFailed) else Stage.SETUP
                     self._failure = NotPrepared("\n".join((error.message, *error.details)), stage)
                     raise self._failure from error
+                except Exception as error:  # a bug, or the machine: no task's failure, nor the run's end
+                    self._failure = NotPrepared(f"unexpected {type(error).__name__}: {error}", Stage.SETUP)
+                    raise self._failure from error
                 self._manager = manager
                 self._ready(self._prepared)
             return self._prepared
@@ -91,4 +94,6 @@ class Group:
                 self.warnings = (*self.warnings, error.message)
             except Cancelled:
                 self.warnings = (*self.warnings, "after_all was cut short")
+            except Exception as error:  # as above
+                self.warnings = (*self.warnings, f"after the trials: unexpected {type(error).__name__}: {error}")
             self.warnings = (*self.warnings, *prepared.warnings)

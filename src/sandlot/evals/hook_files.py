@@ -6,6 +6,7 @@ hidden tests, the graders, the expected answers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -26,6 +27,8 @@ MOST_BYTES = 256 << 20
 MOST_ENTRIES = 20_000
 """Of a hook's folder; more is no folder of a suite, but a home or a checkout."""
 _NEVER = (".git", ".sandlot", "__pycache__")
+_PLAIN = {"PATH": "/usr/bin:/bin"}
+"""After a trial ~/.local/bin is what the target made it: none of its programs gets to see the folder."""
 _INSIDE = "/tmp/sandlot-hook-"  # noqa: S108  the workspace's own /tmp: memory that no snapshot, fork or diff sees
 
 
@@ -108,16 +111,17 @@ def digest_of(hook: Hook, without: Collection[str]) -> str:
 def unpacked(workspace: Workspace, hook: Hook, without: Collection[str]) -> Iterator[str]:
     """The folder's path inside while the block runs; afterwards it is gone. Raises StartFailed, SeedUnreadable."""
     inside = _INSIDE + os.urandom(8).hex()  # nothing that runs there can have prepared this name
-    with tempfile.TemporaryFile(prefix="sandlot-hook-") as archive:
+    with contextlib.ExitStack() as stack:
         try:
+            archive = stack.enter_context(tempfile.TemporaryFile(prefix="sandlot-hook-"))
             _pack(hook.folder, without, archive)
+            archive.seek(0)  # writes what is left
         except OSError as error:
-            raise SeedUnreadable(f"cannot read the hooks' folder {hook.folder}: {error.strerror}") from error
-        archive.seek(0)
+            raise SeedUnreadable(f"cannot copy the hooks' folder {hook.folder}: {error.strerror}") from error
         done = workspace.exec(
             ["/bin/sh", "-c", 'mkdir -m 700 -- "$1" && tar -x -p -C "$1" && find "$1" -type d -exec chmod 555 {} +',
              "sh", inside],
-            cwd="/", stdin=archive,
+            cwd="/", stdin=archive, env=_PLAIN,
         )  # fmt: skip
     if done.command.outcome is None or done.command.outcome.exit_code != 0:
         raise StartFailed(f"the hooks' folder could not be shown inside: {done.stderr.text.strip()[-300:]}")
@@ -125,5 +129,6 @@ def unpacked(workspace: Workspace, hook: Hook, without: Collection[str]) -> Iter
         yield inside
     finally:
         workspace.exec(
-            ["/bin/sh", "-c", 'find "$1" -type d -exec chmod 700 {} + && rm -rf -- "$1"', "sh", inside], cwd="/"
-        )
+            ["/bin/sh", "-c", 'find "$1" -type d -exec chmod 700 {} + && rm -rf -- "$1"', "sh", inside],
+            cwd="/", env=_PLAIN,
+        )  # fmt: skip

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ __all__ = ["HookContext", "HookReport", "run_hook"]
 WORKSPACE = "/workspace"
 KEPT_BYTES = 16 * 1024
 """Of a hook's output, for the run's records."""
+LOOK_S = 0.1
+"""How often to look whether a hook on the host is to be ended before its time."""
 LONGEST_VARIABLE = 100_000
 """Bytes; the kernel takes no environment variable or argument above 128 KiB. Standard input has it whole."""
 
@@ -110,7 +113,7 @@ def run_hook(
         if len(text.encode("utf-8", "surrogateescape")) < LONGEST_VARIABLE and "\0" not in text
     }
     if hook.placement is Placement.HOST:
-        return _on_host(hook, argv, env | {"SANDLOT_WORKSPACE": workspace.id}, stdin)
+        return _on_host(hook, argv, env | {"SANDLOT_WORKSPACE": workspace.id}, stdin, cancellation)
     return _inside(hook, argv, env, stdin, workspace, without, cancellation)
 
 
@@ -145,7 +148,9 @@ def _cwd(hook: Hook, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, relative))
 
 
-def _on_host(hook: Hook, argv: list[str], env: dict[str, str], stdin: bytes) -> HookReport:
+def _on_host(
+    hook: Hook, argv: list[str], env: dict[str, str], stdin: bytes, cancellation: Cancellation | None
+) -> HookReport:
     """As the user who runs the eval, with their environment: the suite says so in words."""
     try:
         with process.piped(argv, env={**os.environ, **env}, cwd=hook.cwd) as running:
@@ -158,7 +163,7 @@ def _on_host(hook: Hook, argv: list[str], env: dict[str, str], stdin: bytes) -> 
             for thread in threads:
                 thread.start()
             try:
-                code = running.wait(hook.timeout_s)
+                code = _wait(running, hook.timeout_s, cancellation)
                 problem = f"exited with {code}" if code else ""
             except subprocess.TimeoutExpired:
                 problem = f"took longer than {hook.timeout_s:g} s"
@@ -170,6 +175,21 @@ def _on_host(hook: Hook, argv: list[str], env: dict[str, str], stdin: bytes) -> 
     except OSError as error:
         return HookReport(hook.name, "", f"could not be started: {error.strerror}")
     return HookReport(hook.name, b"".join(kept)[-KEPT_BYTES:].decode("utf-8", "replace"), problem)
+
+
+def _wait(running: subprocess.Popen[bytes], timeout_s: float, cancellation: Cancellation | None) -> int:
+    """Its exit status. Raises subprocess.TimeoutExpired, Cancelled."""
+    if cancellation is None:
+        return running.wait(timeout_s)
+    end = time.monotonic() + timeout_s
+    while True:
+        cancellation.check()
+        left = end - time.monotonic()
+        try:
+            return running.wait(max(0.0, min(left, LOOK_S)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK_S:
+                raise
 
 
 def _feed(pipe: IO[bytes] | None, data: bytes) -> None:

@@ -32,7 +32,8 @@ def as_junit(run: Run) -> bytes:
         facts = {"name": _clean(suite), "timestamp": run.manifest.created[:19], **_counts(run, trials)}
         element = SubElement(root, "testsuite", facts)
         properties = SubElement(element, "properties")
-        for name, value in (("run", run.manifest.id), *run.manifest.versions.items()):
+        known = {"run": run.manifest.id, "isolation": ", ".join(run.manifest.isolation), **run.manifest.versions}
+        for name, value in known.items():
             SubElement(properties, "property", name=_clean(name), value=_clean(value))
         for trial in trials:
             _case(element, trial, run.results.get(trial.key), run.reason)

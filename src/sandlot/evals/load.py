@@ -9,6 +9,7 @@ from pathlib import Path
 from sandlot.errors import SuiteInvalid
 from sandlot.evals.cases import Suite
 from sandlot.evals.discovery import Found, Kind, discover
+from sandlot.evals.grader_checks import check_hidden
 from sandlot.evals.problems import Problems
 from sandlot.evals.resolve import WorkspaceOptions
 
@@ -38,6 +39,8 @@ def load_suites(
             continue
         if suite is not None:
             suites.append(suite)
+            for test in suite.tests:
+                check_hidden(test, problems)
     problems.raise_if_any()
     return suites
 
@@ -46,7 +49,7 @@ def _load(found: Found, options: WorkspaceOptions, environ: Mapping[str, str], p
     if found.kind is Kind.HARBOR:
         from sandlot.evals.harbor import load_harbor
 
-        return load_harbor(found.path, options, environ, problems)
+        return load_harbor(found.path, options, problems)
     if found.kind is Kind.SKILL:
         from sandlot.evals.agent_skills import load_skill
 

@@ -1,4 +1,4 @@
-"""The manifest of a run: what is to be run, with what, decided before the first trial."""
+"""The manifest of a run: what is to be run, with what; and what only running it tells, as soon as it is known."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from typing import Any
 from sandlot import process
 from sandlot._version import __version__
 from sandlot.errors import StateCorrupt
-from sandlot.evals.cases import Suite, TargetSpec, TestCase
+from sandlot.evals.cases import Suite, TargetSpec, TestCase, WorkspacePlan
 from sandlot.evals.options import RunOptions
 from sandlot.evals.outcomes import Trial
-from sandlot.evals.trial_records import plain
+from sandlot.evals.project import project_of
+from sandlot.evals.trial_records import plain, trial_of
 
 __all__ = [
     "Manifest",
@@ -30,6 +31,7 @@ __all__ = [
     "new_id",
     "now",
     "plan_digest",
+    "plan_facts",
     "suite_facts",
     "target_facts",
     "versions",
@@ -65,9 +67,25 @@ class Manifest:
     targets: tuple[Mapping[str, Any], ...] = ()
     """Name, kind, place and digest of each. Never its configuration: that may hold a key."""
     plans: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """The workspace plans as they were resolved, with where each value came from, by their digests."""
+    """The workspace plans as they were resolved, with where each value came from, by their digests. Of the environment
+    only the names, of URLs no password."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     merged_from: tuple[str, ...] = ()
+    workspaces: tuple[Mapping[str, Any], ...] = ()
+    """What plans turned out to be, each time one was prepared to something new: plan (its digest), suite, fingerprint,
+    repos with their commits, base. A ref that moved between two sessions is two entries."""
+    isolation: tuple[str, ...] = ()
+    """Isolation levels that trials ran at; there before the first result that says so."""
+
+    def with_workspace(self, facts: Mapping[str, Any]) -> Manifest:
+        """With one more preparation, unless it is known."""
+        known = facts in self.workspaces
+        return self if known else dataclasses.replace(self, workspaces=(*self.workspaces, facts))
+
+    def with_isolation(self, level: str) -> Manifest:
+        """With one more level, unless it is known."""
+        known = not level or level in self.isolation
+        return self if known else dataclasses.replace(self, isolation=tuple(sorted({*self.isolation, level})))
 
     def to_json(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -77,11 +95,13 @@ class Manifest:
     def from_json(cls, record: Mapping[str, Any]) -> Manifest:
         """Raises StateCorrupt."""
         number = record.get("format")
-        if not isinstance(number, int) or number > FORMAT:
-            raise StateCorrupt(f"run.json has format {number!r}, this sandlot knows {FORMAT}", hint="upgrade sandlot")
+        if not isinstance(number, int):
+            raise StateCorrupt("run.json is no manifest of a run", hint="sandlot eval list")
+        if number > FORMAT:
+            raise StateCorrupt(f"run.json has format {number}, this sandlot knows {FORMAT}", hint="upgrade sandlot")
         try:
             trials = tuple(
-                PlannedTrial(Trial(**each["trial"]), str(each["digest"]), str(each["plan"]))
+                PlannedTrial(trial_of(each["trial"]), str(each["digest"]), str(each["plan"]))
                 for each in record["trials"]
             )
             return cls(
@@ -89,13 +109,15 @@ class Manifest:
                 created=str(record["created"]),
                 options=RunOptions.from_json(record["options"]),
                 trials=trials,
-                suites=tuple(record["suites"]),
-                targets=tuple(record["targets"]),
+                suites=tuple(dict(each) for each in record["suites"]),
+                targets=tuple(dict(each) for each in record["targets"]),
                 plans=dict(record["plans"]),
                 versions=dict(record["versions"]),
-                merged_from=tuple(record["merged_from"]),
+                merged_from=tuple(str(each) for each in record["merged_from"]),
+                workspaces=tuple(dict(each) for each in record["workspaces"]),
+                isolation=tuple(str(each) for each in record["isolation"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateCorrupt(f"run.json cannot be read: {error!r}", hint="start a new run") from error
 
 
@@ -129,6 +151,17 @@ def digest_of(test: TestCase, target: TargetSpec, threshold: float) -> str:
     return hash_of(asked)
 
 
+def plan_facts(plan: WorkspacePlan) -> dict[str, Any]:
+    """What the manifest says about a workspace plan: all of it but what may be a secret, for reports are passed on."""
+    from sandlot.evals.gitclient import shown_url
+
+    found: dict[str, Any] = plain(plan)
+    for repo in found["repos"]:
+        repo["url"] = shown_url(repo["url"])
+    found["env"] = sorted(plan.env)
+    return found
+
+
 def plan_digest(test: TestCase) -> str:
     """Of a test's workspace plan: tests with the same one stand on the same base."""
     return hash_of(_what(test.workspace))
@@ -145,7 +178,7 @@ def suite_facts(suite: Suite, commits: dict[str, str]) -> dict[str, Any]:
         "description": suite.description,
         "tags": list(suite.tags),
         "commit": commits[folder],
-        "digest": hash_of(plain(suite)),
+        "digest": _portable(suite, suite.file),
     }
 
 
@@ -157,7 +190,7 @@ def target_facts(targets: Sequence[TargetSpec]) -> list[dict[str, Any]]:
             "kind": each.kind,
             "place": str(each.place),
             "placement": each.placement.value,
-            "digest": hash_of(_what(each)),
+            "digest": _portable(each, each.place.file),
         }
         for each in targets
     ]
@@ -180,6 +213,12 @@ def commit_of(folder: str) -> str:
 def _what(value: object) -> Any:
     """Without what says where something stands, instead of what it is."""
     return plain(value, frozenset({"place", "provenance"}))
+
+
+def _portable(value: object, file: str) -> str:
+    """The same on every machine that has the project somewhere: shards of a CI matrix have a checkout each."""
+    text = json.dumps(_what(value), sort_keys=True)
+    return hash_of(text.replace(json.dumps(str(project_of(Path(file).parent)))[1:-1], "."))
 
 
 def hash_of(value: object) -> str:

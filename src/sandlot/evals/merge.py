@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sandlot.errors import StateUnwritable, UsageError
+from sandlot.errors import SandlotError, StateUnwritable, UsageError
 from sandlot.evals.manifest import Manifest, PlannedTrial, now
 from sandlot.evals.options import Shard
 from sandlot.evals.run import Ending
@@ -40,16 +42,19 @@ def merge(shards: Sequence[RunFolder], root: Path, run_id: str) -> RunFolder:
             targets=tuple(targets.values()),
             plans={digest: plan for manifest in manifests for digest, plan in manifest.plans.items()},
             merged_from=tuple(manifest.id for manifest in manifests),
+            workspaces=_each_once(fact for manifest in manifests for fact in manifest.workspaces),
+            isolation=tuple(sorted({level for manifest in manifests for level in manifest.isolation})),
         ),
     )
     warnings = []
     for shard, manifest in zip(shards, manifests, strict=True):
-        for each in manifest.trials:
-            _copy(shard, made, each)
-        for file in sorted((shard.root / "workspaces").glob("*.json")):
-            shutil.copyfile(file, made.root / "workspaces" / file.name)
-        ends = [session.end or {} for session in shard.sessions()]
-        warnings += [str(text) for end in ends for text in end.get("warnings", ())]
+        try:
+            for each in manifest.trials:
+                _copy(shard, made, each)
+        except SandlotError:  # half of it would look like a run that was killed
+            shutil.rmtree(root, ignore_errors=True)
+            raise
+        warnings += [text for session in shard.sessions() for text in session.warnings]
     session = made.begin({"started": now(), "merged": [str(each.root) for each in shards]})
     left = len(whole) - len(made.results([each.trial for each in whole]))
     ending = Ending.INTERRUPTED if left else Ending.COMPLETE
@@ -73,9 +78,35 @@ def _check(manifests: Sequence[Manifest]) -> None:
     twice = [str(each) for each in numbers if numbers.count(each) > 1]
     if twice:
         raise UsageError(f"shard {twice[0]} is there twice", hint="name each shard once")
+    _check_work(manifests)
     missing = [f"{number}/{count}" for number in range(1, count + 1) if Shard(number, count) not in numbers]
     if missing:
         raise UsageError(f"shard {', '.join(missing)} is missing", hint="run it with --shard, or resume it")
+
+
+def _check_work(manifests: Sequence[Manifest]) -> None:
+    """Shards of before and after an edit are no run, nor are those of two commits."""
+    hint = "run the shards of one commit anew"
+    for kind in ("suites", "targets"):
+        digests: dict[str, tuple[str, str]] = {}
+        for manifest in manifests:
+            for each in getattr(manifest, kind):
+                name, digest = str(each.get("name")), str(each.get("digest"))
+                first, known = digests.setdefault(name, (manifest.id, digest))
+                if known != digest:
+                    what = f"the {kind[:-1]} {name!r}"
+                    raise UsageError(f"{what} is not the same in runs {first} and {manifest.id}", hint=hint)
+    keys = Counter(each.trial.key for manifest in manifests for each in manifest.trials)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        raise UsageError(f"{twice[0]} is in two shards", hint=hint)
+
+
+def _each_once(facts: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    found: list[Mapping[str, Any]] = []
+    for each in facts:
+        if each not in found:
+            found.append(each)
+    return tuple(found)
 
 
 def _asked(manifest: Manifest) -> tuple[object, ...]:

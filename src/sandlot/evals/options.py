@@ -76,9 +76,32 @@ class RunOptions:
         try:
             values = {field.name: record[field.name] for field in dataclasses.fields(cls)}
             for name in ("paths", "targets", "filters", "tags"):
-                values[name] = tuple(values[name])
-            values["budgets"] = Budgets(**values["budgets"])
-            values["shard"] = None if values["shard"] is None else Shard(**values["shard"])
+                values[name] = tuple(_typed(each, str) for each in _typed(values[name], list))
+            for kind, names in _OPTIONAL.items():
+                for name in names:
+                    values[name] = None if values[name] is None else _typed(values[name], *kind)
+            budgets = {
+                name: None if each is None else _typed(each, int, float)
+                for name, each in _typed(values["budgets"], dict).items()
+            }
+            values["budgets"] = Budgets(**budgets)
+            values["shard"] = (
+                None if values["shard"] is None else Shard.parse("{number}/{count}".format(**values["shard"]))
+            )
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, UsageError) as error:
             raise StateCorrupt(f"the options in run.json cannot be read: {error}", hint="start a new run") from error
+
+
+_OPTIONAL: Mapping[tuple[type, ...], tuple[str, ...]] = {
+    (int,): ("trials", "workers", "max_regressions"),
+    (int, float): ("timeout_s", "min_pass_rate"),
+    (str,): ("workspace_mode", "workspace_path", "baseline"),
+}
+
+
+def _typed(value: Any, *kinds: type) -> Any:
+    """The value. Raises TypeError: somebody has written in the file by hand."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{value!r} is no {kinds[0].__name__}")
+    return value

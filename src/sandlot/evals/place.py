@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["START", "Changes", "TrialPlace", "discard"]
 
-MOST_PATCH_BYTES = 1 << 30
-"""More takes no git."""
+MOST_PATCH_BYTES = 128 << 20
+"""It is held in memory, by each trial that is graded: a target must not choose how much of that there is."""
 START = "sandlot-trial-start"
 """The snapshot a target starts from when ``before_each`` has changed something."""
 
@@ -65,7 +65,7 @@ class TrialPlace:
             self.workspace.stop()
             found = self.workspace.diff(to=self._baseline, max_bytes=MOST_PATCH_BYTES)
             if found.handle is not None:
-                raise Refused(f"the target's change is larger than {MOST_PATCH_BYTES >> 30} GiB and cannot be graded")
+                raise Refused(f"the target's change is larger than {MOST_PATCH_BYTES >> 20} MiB and cannot be graded")
             self._changes = Changes(os.fsencode(found.patch), found.files, found.ignored)
         return self._changes
 

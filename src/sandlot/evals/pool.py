@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sandlot import process
 from sandlot.errors import StateUnwritable, WorkspaceBusy, WorkspaceNotFound
+from sandlot.evals.ownership import abandoned, left_behind, owning
 from sandlot.sdk import Sandlot, Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ __all__ = [
     "owner",
     "pools",
     "prune",
-    "stamps",
     "sweep",
 ]  # fmt: skip
 
@@ -53,7 +51,7 @@ KIND = "sandlot.eval.kind"
 """Label: ``pool`` for a prepared base; ``making``, ``temp``, ``trial``, ``grading`` for what dies with its run."""
 FINGERPRINT = "sandlot.eval.fingerprint"
 OWNER = "sandlot.eval.owner"
-"""Label: the process whose run it belongs to."""
+"""Label: whose run it belongs to, by the name of a lock (see ``ownership``)."""
 WAIT_S = 3600.0
 """How long to wait for another process that prepares the same base, hooks included."""
 RUN = "sandlot.eval.run"
@@ -80,51 +78,28 @@ class Pool:
     """Workspaces that stand on it now."""
 
 
-def owner() -> str:
-    """This process, for the label; survives reuse of its pid and a reboot."""
-    mine = process.identify(os.getpid())
-    return f"{os.getpid()} {mine.start_time if mine else 0} {process.boot_id()}"
-
-
-def _is_alive(text: str) -> bool:
-    parts = text.split()
-    if len(parts) != 3 or not (parts[0] + parts[1]).isdigit():
-        return False
-    return process.ProcessIdentity(int(parts[0]), int(parts[1]), parts[2]).alive()
+@contextmanager
+def owner(sandlot: Sandlot) -> Iterator[str]:
+    """For the label: within the block nobody sweeps what bears it. Raises StateUnwritable."""
+    with owning(sandlot.paths.evals) as name:
+        yield name
+    _sweep(sandlot, name)  # its file at least
 
 
 def sweep(sandlot: Sandlot) -> int:
     """Delete the workspaces of runs whose process is no more (kill -9, a crash); how many there were."""
+    return sum(_sweep(sandlot, name) for name in left_behind(sandlot.paths.evals))
+
+
+def _sweep(sandlot: Sandlot, name: str) -> int:
     gone = 0
-    for info in sandlot.list():
-        if info.labels.get(KIND, "pool") != "pool" and not _is_alive(info.labels.get(OWNER, "")):
-            with contextlib.suppress(WorkspaceNotFound, WorkspaceBusy):
+    # One that is busy ends the block by its exception, so that the owner's file stays for the next who looks.
+    with contextlib.suppress(WorkspaceBusy), abandoned(sandlot.paths.evals, name) as dead:
+        for info in sandlot.list(labels={OWNER: name}) if dead else ():
+            with contextlib.suppress(WorkspaceNotFound):
                 sandlot.call("workspace_delete", workspaces=(info.id,))
                 gone += 1
     return gone
-
-
-def stamps(folder: str) -> str:
-    """Hash over what tells that a folder changed, without opening a file: names, modes, sizes, times, inodes."""
-    found = hashlib.sha256()
-    pending = [folder]
-    own_history = os.path.join(folder, ".git")  # is not copied
-    try:
-        while pending:
-            with os.scandir(pending.pop()) as entries:
-                for entry in sorted(entries, key=lambda each: each.name):
-                    if entry.path == own_history:
-                        continue
-                    info = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(info.st_mode):
-                        pending.append(entry.path)
-                        facts: tuple[int, ...] = (info.st_mode,)
-                    else:
-                        facts = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-                    found.update(os.fsencode(entry.path[len(folder) :]) + repr(facts).encode() + b"\0")
-    except OSError as error:
-        raise StateUnwritable(f"cannot read the template {folder}: {error.strerror}") from error
-    return found.hexdigest()
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

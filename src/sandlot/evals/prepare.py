@@ -14,13 +14,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sandlot.errors import Conflict, SandlotError, WorkspaceBusy
-from sandlot.evals import pool, staging, static, verify
+from sandlot.errors import Conflict, SandlotError, StateUnwritable, WorkspaceBusy
+from sandlot.evals import pool, scratch, static, unpatched, verify
 from sandlot.evals.base import BaseMaker, Surroundings
 from sandlot.evals.cases import HookName, TestCase, WorkspaceMode, WorkspacePlan
 from sandlot.evals.gitclient import cancelled_by
@@ -74,6 +75,7 @@ class Preparation:
         self._progress = progress or _silent
         self._hooks = PlanHooks(plan, run_id, left_out_of(plan), cancellation)
         self._stack = ExitStack()
+        self._owner = ""
         self._base: Workspace | None = None
 
     @property
@@ -96,10 +98,11 @@ class Preparation:
 
         Nothing half-made is left then, and ``after_all`` has run if ``before_all`` did.
         """
-        with ExitStack() as undo, cancelled_by(self._cancellation):
+        with _said(), ExitStack() as undo, cancelled_by(self._cancellation):
             undo.callback(self._stack.close)
+            self._owner = self._stack.enter_context(pool.owner(self._sandlot))
             pool.sweep(self._sandlot)
-            staging.sweep()
+            scratch.sweep()
             if self.serial:
                 self._enter_static()
             else:
@@ -167,6 +170,10 @@ class Preparation:
     def _enter_static(self) -> None:
         path = self.plan.path or ""
         with self._turn():
+            if not os.path.lexists(path) and self.plan.template is None and not self.plan.repos:
+                self.warnings.append(
+                    f"{path} did not exist: it was made, empty, for neither template nor repos fill it"
+                )
             self.repos = tuple(static.materialise_once(self.plan, self._progress))
             if self._hooks.get(HookName.BEFORE_ALL) is None:
                 return
@@ -177,8 +184,10 @@ class Preparation:
                 except BaseException:
                     self._run_after_all(workspace)
                     raise
-                if problem := static.bring_back(workspace, path):
-                    raise Conflict(problem)
+                if unpatched.has_home(workspace):
+                    self.warnings.append("what before_all left in its home is gone: a static folder is all trials get")
+                if problems := static.bring_back(workspace, path):
+                    raise Conflict(problems[0])
 
     def _seed_static(self, labels: Mapping[str, str]) -> Workspace:
         return static.seed(
@@ -196,7 +205,7 @@ class Preparation:
         stack.callback(self._drop, workspace)
         place = TrialPlace(workspace, "baseline", lambda: self._forked(None))
         if self.serial:
-            stack.callback(self._bring_back, place)
+            stack.callback(self._bring_back, place, unpatched.look(workspace))
         return place
 
     def _fork(self, labels: Mapping[str, str], of: Workspace | None = None) -> Workspace:
@@ -221,13 +230,27 @@ class Preparation:
     def _forked(self, of: Workspace | None) -> Iterator[Workspace]:
         workspace = self._fork(self._labels("grading"), of)
         try:
+            if self._surroundings.reaches_out:
+                # What the target may reach is inherited. Its code runs again here, beside the hidden tests.
+                workspace.update(network="off")
             yield workspace
         finally:
             self._drop(workspace)
 
-    def _bring_back(self, place: TrialPlace) -> None:
-        if problem := static.bring_back(place.workspace, self.plan.path or ""):
-            place.warnings.append(problem)
+    def _bring_back(self, place: TrialPlace, before: unpatched.Seen | None) -> None:
+        """What the trial did, to the user's folder; what cannot be is said in a warning."""
+        path = self.plan.path or ""
+        place.warnings += static.bring_back(place.workspace, path)
+        if before is None or (self._cancellation is not None and self._cancellation.cancelled):
+            return
+        after = unpatched.look(place.workspace)
+        if after is not None:
+            unpatched.make_folders(before, after, path)
+            for name in unpatched.moved_repos(before, after):
+                place.warnings.append(
+                    f"commits, branches, tags or stashes made in {os.path.normpath(os.path.join(path, name))} stay "
+                    "outside: only what they did to the files was brought back, for your repository is not written"
+                )
 
     def _drop(self, workspace: Workspace) -> None:
         """Delete, and make sure. What goes wrong is a warning of the run: no later trial stands on it."""
@@ -260,8 +283,8 @@ class Preparation:
                 workspace = self._seed_static(labels) if self.serial else self._fork(labels)
                 stack.callback(self._drop, workspace)
                 self._run_after_all(workspace)
-                if self.serial and (problem := static.bring_back(workspace, self.plan.path or "")):
-                    self.warnings.append(problem)
+                if self.serial:
+                    self.warnings += static.bring_back(workspace, self.plan.path or "")
         except SandlotError as error:
             self.warnings.append(f"after_all: {error.message}")
 
@@ -272,7 +295,7 @@ class Preparation:
     # -- small things -----------------------------------------------------------------------------------------------
 
     def _labels(self, kind: str) -> Mapping[str, str]:
-        return {pool.KIND: kind, pool.OWNER: pool.owner(), pool.RUN: self.run_id[:200]}
+        return {pool.KIND: kind, pool.OWNER: self._owner, pool.RUN: self.run_id[:200]}
 
     def _lock(self, name: str, *, alone: bool) -> contextlib.AbstractContextManager[None]:
         return pool.lock(self._sandlot, name, alone=alone, cancellation=self._cancellation)
@@ -281,6 +304,16 @@ class Preparation:
         """One at a time in the user's folder, whoever starts them."""
         name = static.lock_name(self.plan.path or "")
         return pool.lock(self._sandlot, name, alone=True, wait_s=TURN_S, cancellation=self._cancellation)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """A full disk and a folder that nobody may write are errors of the run like any other."""
+    try:
+        yield
+    except OSError as error:
+        where = f" {os.fsdecode(error.filename)}" if error.filename else ""
+        raise StateUnwritable(f"the workspace could not be prepared:{where}: {error.strerror}") from error
 
 
 def _silent(_text: str) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandlot.errors import UsageError, WorkspaceBusy, WorkspaceNotFound
+from sandlot.errors import SandlotError, UsageError
 from sandlot.evals.cases import Placement, Suite, TargetSpec, TestCase, WorkspacePlan
 from sandlot.evals.manifest import hash_of
 from sandlot.evals.trial_records import plain
 
 if TYPE_CHECKING:
+    from sandlot.evals.graders import Grader
     from sandlot.evals.machinery import Captured, TrialPlace
     from sandlot.evals.options import RunOptions
     from sandlot.evals.outcomes import TargetAnswer, Trial, Verdict
@@ -73,10 +74,17 @@ def check(targets: Sequence[TargetSpec]) -> None:
 class RealMachinery:
     """What ``Machinery`` describes, for one run."""
 
-    def __init__(self, sandlot: Sandlot, run_id: str) -> None:
+    def __init__(self, sandlot: Sandlot, run_id: str, tests: Iterable[TestCase] = ()) -> None:
+        """``tests``: what is to be graded. Their graders, with the files they are made of and the targets they ask, are
+        read now: what a target does in a static folder comes back to it, and may be a change of the suite in there.
+        """
         self._sandlot = sandlot
         self._run_id = run_id
         self._needs: dict[str, TargetNeeds] = {}
+        self._graders: dict[int, Grader] = {}
+        self._models: dict[Path, Mapping[str, TargetSpec]] = {}
+        for test in {id(each): each for each in tests}.values():
+            self._read(test)
 
     def surroundings(self, target: TargetSpec) -> str:
         """Targets with the same answer can share a preparation."""
@@ -113,17 +121,24 @@ class RealMachinery:
         self, test: TestCase, answer: TargetAnswer, changes: Captured, place: TrialPlace, cancellation: Cancellation
     ) -> tuple[Verdict, ...]:
         """What each grader finds, in the order of the suite."""
-        from sandlot.evals.graders import Subject, grade
+        from sandlot.evals.graders import Subject, grade_all
+
+        self._read(test)
 
         def llm(name: str | None) -> TargetSpec:
-            return grader_target(targets_near(Path(test.place.file).parent), name)
+            return grader_target(self._models[_folder(test)], name)
 
         subject = Subject(test, answer, changes, place.grading, llm, cancellation)  # type: ignore[arg-type]  # see Captured
-        verdicts = []
+        return grade_all(test.graders, subject, lambda spec: self._graders[id(spec)])
+
+    def _read(self, test: TestCase) -> None:
+        from sandlot.evals.graders import read_grader
+
         for spec in test.graders:
-            cancellation.check()
-            verdicts.append(grade(spec, subject))
-        return tuple(verdicts)
+            if id(spec) not in self._graders:
+                self._graders[id(spec)] = read_grader(spec)
+            if self._graders[id(spec)].asks_a_model and _folder(test) not in self._models:
+                self._models[_folder(test)] = targets_near(_folder(test))
 
     def score(self, verdicts: Sequence[Verdict], threshold: float) -> Scored:
         """All of that as one outcome."""
@@ -137,7 +152,7 @@ class RealMachinery:
         for info in self._sandlot.list(labels={RUN_LABEL: self._run_id}):
             if info.labels.get(KIND_LABEL) == "pool":  # complete, and for every later run
                 continue
-            with contextlib.suppress(WorkspaceNotFound, WorkspaceBusy):
+            with contextlib.suppress(SandlotError):  # gone, or busy; it goes with the next sweep or by its retention
                 self._sandlot.call("workspace_delete", workspaces=(info.id,))
                 gone += 1
         return gone
@@ -157,6 +172,10 @@ class RealMachinery:
         return Surroundings(
             toolchains=needs.toolchains, network=network, allow=needs.allow, allow_private=needs.allow_private
         )
+
+
+def _folder(test: TestCase) -> Path:
+    return Path(test.place.file).parent
 
 
 @dataclasses.dataclass

@@ -38,14 +38,14 @@ class Run:
         manifest = folder.manifest
         trials = tuple(each.trial for each in manifest.trials)
         results = folder.results(trials)
-        ends = [session.end for session in folder.sessions()]
+        sessions = folder.sessions()
         return cls(
             manifest=manifest,
             state=state_of(folder, left=len(trials) - len(results)),
-            reason=str((ends[-1] or {}).get("reason", "")) if ends else "",
+            reason=sessions[-1].reason if sessions else "",
             trials=trials,
             results=results,
-            warnings=tuple(str(text) for end in ends if end for text in end.get("warnings", ())),
+            warnings=tuple(text for session in sessions for text in session.warnings),
         )
 
     @property
@@ -63,12 +63,13 @@ def as_text(run: Run) -> str:
     """For people. The caller makes it safe for a terminal, line by line: reasons are a target's words."""
     lines = [f"run {run.manifest.id}: {run.state}" + (f", {run.reason}" if run.reason else "")]
     suite = ""
+    reasons = _reasons(run)
     for row in run.tests:
         if row.suite != suite:
             suite = row.suite
             lines += ["", suite]
         lines.append(f"  {_mark(row):<8}{row.test}  [{row.target}]" + _trials(row))
-        lines += [f"          {reason}" for reason in _reasons(run, row)]
+        lines += [f"          {reason}" for reason in reasons.get((row.suite, row.test, row.target), ())]
     lines += ["", *headline(run.numbers, isolation=_isolation(run))]
     table = at_k(run.tests)
     for k, (some, every) in list(table.items())[1:MOST_KS]:
@@ -136,6 +137,8 @@ def as_json(run: Run) -> dict[str, Any]:
         "suites": plain(run.manifest.suites),
         "targets": plain(run.manifest.targets),
         "plans": plain(run.manifest.plans),
+        "workspaces": plain(run.manifest.workspaces),
+        "isolation": {"weakest": _isolation(run), "levels": list(run.manifest.isolation)},
         "versions": plain(run.manifest.versions),
         "warnings": list(run.warnings),
     }
@@ -181,14 +184,15 @@ def _trials(row: TestNumbers) -> str:
     return f"  {row.passed}/{row.counted} trials" if len(row.outcomes) > 1 else ""
 
 
-def _reasons(run: Run, row: TestNumbers) -> list[str]:
-    found = []
+def _reasons(run: Run) -> dict[tuple[str, str, str], list[str]]:
+    """Why trials did not pass, by suite, test and target."""
+    found: dict[tuple[str, str, str], list[str]] = {}
     for trial in run.trials:
-        if (trial.suite, trial.test, trial.target) == (row.suite, row.test, row.target):
-            result = run.results.get(trial.key)
-            if result is not None and result.outcome is not Outcome.PASS:
-                stage = f" ({result.stage})" if result.stage else ""
-                found.append(f"#{trial.number} {result.outcome}{stage}: {_line(result.reason)}")
+        result = run.results.get(trial.key)
+        if result is not None and result.outcome is not Outcome.PASS:
+            stage = f" ({result.stage})" if result.stage else ""
+            line = f"#{trial.number} {result.outcome}{stage}: {_line(result.reason)}"
+            found.setdefault((trial.suite, trial.test, trial.target), []).append(line)
     return found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from sandlot.errors import GitFailed, UnsafePath
 from sandlot.evals.cases import History, Repo
 from sandlot.evals.gitclient import git, shown_url
+from sandlot.evals.scratch import staged
 
 __all__ = ["Resolved", "contained", "materialise", "resolve"]
 
@@ -90,7 +90,7 @@ def _ask(repo: Repo, ref: str) -> tuple[str | None, str | None]:
     names = [ref, f"refs/{ref}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
     said = git(
         ["ls-remote", "--symref", "--", _location(repo), *names, *(f"{name}^{{}}" for name in names)],
-        cwd=Path("/"), remote=True, doing=f"{repo.place}: asking {shown_url(repo.url)}",
+        cwd=Path("/"), remote=True, doing=f"{repo.place}: asking {shown_url(repo.url)}", url=repo.url,
     ).stdout.decode("utf-8", "replace")  # fmt: skip
     found: dict[str, str] = {}
     head = None
@@ -130,12 +130,9 @@ def _location(repo: Repo) -> str:
 
 @contextmanager
 def _scratch(commit: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="sandlot-git-"))
-    try:
+    with staged() as folder:
         _initialise(folder, commit, bare=True)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _initialise(folder: Path, commit: str, *, bare: bool = False) -> None:
@@ -159,7 +156,7 @@ def _fetch(repo: Repo, folder: Path, commit: str | None, *, depth: int | None = 
             git(["config", f"remote.origin.{name}", value], cwd=folder, remote=False, doing="configuring a clone")
         source = "origin"
     doing = f"{repo.place}: fetching {commit[:12] if commit else 'all refs'} from {shown_url(repo.url)}"
-    git(["fetch", *options, "--", source, *wanted], cwd=folder, remote=True, doing=doing)
+    git(["fetch", *options, "--", source, *wanted], cwd=folder, remote=True, doing=doing, url=repo.url)
 
 
 def materialise(resolved: Resolved, folder: Path) -> None:
@@ -178,8 +175,8 @@ def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
     try:
         _fetch(repo, folder, resolved.commit, depth=depth)
     except GitFailed as direct:  # an old server that gives no single commits: take all, and the one from our copy
-        with _scratch(resolved.commit) as bare:
-            try:
+        try:
+            with _scratch(resolved.commit) as bare:
                 _fetch(repo, bare, None)
                 shallow = [] if depth is None else [f"--depth={depth}"]
                 git(
@@ -187,8 +184,8 @@ def _fetch_commit(resolved: Resolved, folder: Path, depth: int | None) -> None:
                      resolved.commit],
                     cwd=folder, remote=False, doing="fetching from a copy",
                 )  # fmt: skip
-            except GitFailed:
-                raise direct from None
+        except GitFailed:
+            raise direct from None
 
 
 def _check_out(resolved: Resolved, folder: Path) -> None:
@@ -196,7 +193,7 @@ def _check_out(resolved: Resolved, folder: Path) -> None:
     lazily = repo.clone.filter is not None  # then, and only then, the checkout talks to the remote
 
     def run(*arguments: str, remote: bool = False) -> None:
-        git(arguments, cwd=folder, remote=remote, doing=doing)
+        git(arguments, cwd=folder, remote=remote, doing=doing, url=repo.url)
 
     if repo.clone.sparse:
         run("sparse-checkout", "set", "--cone", "--", *repo.clone.sparse)

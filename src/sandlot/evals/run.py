@@ -23,8 +23,10 @@ TICK_S = 0.25
 """How often clocks are looked at."""
 LATE_S = 10.0
 """How much longer than its timeout a target may take before the runner ends it itself: it should have, long ago."""
-INTERRUPT_S = 1.5
-"""How long cancelled trials may take to end after ctrl-C; what is left then is deleted from outside."""
+INTERRUPT_S = 2.0
+"""How long cancelled trials and ``after_all`` may take to end after ctrl-C; what is left is deleted from outside."""
+FOR_AFTER_ALL_S = 0.5
+"""The part of it that trials leave to ``after_all``, at least."""
 STOP_S = 60.0
 """The same after a budget, where nobody waits at a keyboard."""
 
@@ -95,9 +97,11 @@ class Scheduler:
                 thread.start()
             self._oversee(threads)
         except BaseException:  # ctrl-C, SIGTERM, or a watcher that failed
-            self._stop(Ending.INTERRUPTED, "interrupted", cancel=True)
-            self._await(threads, INTERRUPT_S)
-            self._close_groups(INTERRUPT_S / 3)
+            with contextlib.suppress(KeyboardInterrupt):  # once more: no waiting, but what is left is deleted
+                self._stop(Ending.INTERRUPTED, "interrupted", cancel=True)
+                end = time.monotonic() + INTERRUPT_S
+                self._await(threads, INTERRUPT_S - FOR_AFTER_ALL_S)
+                self._close_groups(end - time.monotonic())
             raise
         finally:
             self._tell()
@@ -230,7 +234,7 @@ class Scheduler:
     def _one(self, job: Job) -> None:
         group = self._groups[id(job)]
         flight = self._in_flight[job.trial.key]
-        finished = None
+        finished = kept = None
         try:
             with contextlib.suppress(Cancelled):
                 finished = self._finish(job, group, flight)
@@ -238,18 +242,19 @@ class Scheduler:
                 finished = _late(job)
             if finished is not None:
                 self.save(finished)
+                kept = finished.result
         finally:
             with self._changed:
                 del self._in_flight[job.trial.key]
                 group.running -= 1
                 last = group.waiting == 0 and group.running == 0
-                if finished is not None:
-                    self._news.append(finished.result)
+                if kept is not None:  # what could not be saved has not happened
+                    self._news.append(kept)
                 self._changed.notify_all()
             if last:
                 group.close()
-        if finished is not None and self.fail_fast and finished.result.outcome is not Outcome.PASS:
-            self._stop(Ending.FAIL_FAST, f"{job.trial.key}: {finished.result.outcome}", cancel=False)
+        if kept is not None and self.fail_fast and kept.outcome is not Outcome.PASS:
+            self._stop(Ending.FAIL_FAST, f"{job.trial.key}: {kept.outcome}", cancel=False)
 
     def _finish(self, job: Job, group: Group, flight: _InFlight) -> Finished:
         try:
@@ -257,7 +262,9 @@ class Scheduler:
         except NotPrepared as error:
             return failed_before(job, error.reason, error.stage)
         flight.cancellation.check()
-        flight.deadline = time.monotonic() + job.timeout_s + LATE_S
+
+        def begins() -> None:
+            flight.deadline = time.monotonic() + job.timeout_s + LATE_S
 
         def note(answer: TargetAnswer) -> None:
             flight.deadline = float("inf")
@@ -266,7 +273,7 @@ class Scheduler:
                 for budget in self.budgets(job):
                     budget.use(answer.usage)
 
-        return run_trial(job, prepared, self.machinery, flight.cancellation, note)
+        return run_trial(job, prepared, self.machinery, flight.cancellation, note, begins)
 
 
 def _late(job: Job) -> Finished:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from sandlot.evals.trial_records import plain, read_result, transcript, write_re
 
 __all__ = ["RunFolder", "Session"]
 
+PROBE_S = 0.5
+"""Who only asks whether a run is on its way (``busy``) holds its lock for a moment, which is nobody's refusal."""
 _NO_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -29,12 +32,11 @@ class RunFolder:
     ::
 
         <run>/
-        ├── run.json                     the manifest: written first, never changed
+        ├── run.json                     the manifest: written first; replaced as a whole when something becomes known
         ├── lock                         flock: held by the process that runs it; the kernel drops it with its holder
         ├── sessions/<n>.json            one for each start; <n>.end.json: how that ended
-        ├── workspaces/<digest>.json     a workspace plan once it was prepared: fingerprint, commits
         └── trials/<name>/<attempt>.json the result: renamed into place last, which is the commit point of a trial
-                          <attempt>.patch .transcript.jsonl .log .hooks.log   what it left, written before
+                          <attempt>.patch .transcript.jsonl .log   what it left, written before
 
     Names of suites, tests and targets are somebody else's words: they become file names only through ``_name``.
     Nothing here is shown inside a workspace.
@@ -51,24 +53,37 @@ class RunFolder:
             root.mkdir(parents=True, exist_ok=True)
             if any(root.iterdir()):
                 raise TargetExists(f"{root} is not empty", hint="name another --output; a run never shares its folder")
-            for name in ("trials", "sessions", "workspaces"):
+            for name in ("trials", "sessions"):
                 (root / name).mkdir()
         except OSError as error:
             raise _unwritable(root, error) from error
-        folder._write("run.json", manifest.to_json())
+        folder._write("run.json", manifest.to_json(), sync=True)
         return folder
 
     @classmethod
     def open(cls, root: Path) -> RunFolder:
         """One that exists. Raises RunNotFound."""
-        if not (root / "run.json").is_file():
+        folder = cls(root)
+        if not folder.exists:
             raise RunNotFound(f"there is no run in {root}")
-        return cls(root)
+        return folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run is there, and may be looked at."""
+        try:
+            return (self.root / "run.json").is_file()
+        except OSError:  # not ours to read, or no name that a folder can have
+            return False
 
     @property
     def manifest(self) -> Manifest:
-        """What was to be run. Raises StateCorrupt."""
+        """What was to be run, and what is known of it by now. Raises StateCorrupt."""
         return Manifest.from_json(self._read("run.json"))
+
+    def replace_manifest(self, manifest: Manifest) -> None:
+        """Keep what has become known; call it with the lock held. Raises StateUnwritable."""
+        self._write("run.json", manifest.to_json(), sync=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -78,12 +93,17 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.root, error) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise _unwritable(self.root, error) from error
-                raise RunBusy(f"run {self.root.name} is being run by another process") from error
+            end = time.monotonic() + PROBE_S
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                        raise _unwritable(self.root, error) from error
+                    if time.monotonic() > end:
+                        raise RunBusy(f"run {self.root.name} is being run by another process") from error
+                time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -106,19 +126,25 @@ class RunFolder:
     def save(self, result: TrialResult, *, patch: bytes = b"") -> None:
         """Keep a trial's result, and what it left; afterwards it has happened. Raises StateUnwritable."""
         name = _name(result.trial)
-        attempt = len(self._attempts(name)) + 1
-        start = f"trials/{name}/{attempt}"
+        start = f"trials/{name}/{max(self._attempts(name), default=0) + 1}"
+        lines = transcript(result.answer) if result.answer is not None else []
+        log = result.answer.log if result.answer is not None else ""
+        left = {
+            "patch": patch,
+            "transcript.jsonl": "".join(json.dumps(line) + "\n" for line in lines).encode(),
+            "log": log.encode("utf-8", "backslashreplace"),
+        }
         try:
             (self.root / "trials" / name).mkdir(exist_ok=True)
+            for kind in [kind for kind, content in left.items() if not content]:
+                # Of a process that was killed just before its result was there: it is not about this attempt.
+                for old in (self.root / f"{start}.{kind}", self._draft(f"{start}.{kind}")):
+                    old.unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self.root, error) from error
-        if patch:
-            self._put(f"{start}.patch", patch)
-        if result.answer is not None:
-            if lines := transcript(result.answer):
-                self._put(f"{start}.transcript.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
-            if result.answer.log:
-                self._put(f"{start}.log", result.answer.log.encode("utf-8", "backslashreplace"))
+        for kind, content in left.items():
+            if content:
+                self._put(f"{start}.{kind}", content)
         self._write(f"{start}.json", write_result(result))
 
     def result(self, trial: Trial) -> TrialResult | None:
@@ -131,7 +157,7 @@ class RunFolder:
             try:
                 record = json.loads((self.root / "trials" / name / f"{attempt}.json").read_bytes())
                 found = read_result(record)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
             if found.trial != trial:
                 raise StateCorrupt(f"trials/{name}/{attempt}.json is not about {trial.key}", hint="start a new run")
@@ -151,10 +177,6 @@ class RunFolder:
         """The folder with what a trial left."""
         return self.root / "trials" / _name(trial)
 
-    def remember_workspace(self, digest: str, facts: object) -> None:
-        """Keep what a plan turned out to be. Raises StateUnwritable."""
-        self._write(f"workspaces/{digest}.json", plain(facts))
-
     def sessions(self) -> list[Session]:
         """Every start, in order."""
         found = []
@@ -173,7 +195,7 @@ class RunFolder:
     def _attempts(self, name: str) -> list[int]:
         try:
             entries = os.listdir(self.root / "trials" / name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         stems = (entry.removesuffix(".json") for entry in entries if entry.endswith(".json"))
         return sorted(int(stem) for stem in stems if stem.isdecimal())
@@ -181,26 +203,37 @@ class RunFolder:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             found = json.loads((self.root / name).read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StateCorrupt(f"{self.root / name} cannot be read: {error}", hint="start a new run") from error
         if not isinstance(found, dict):
             raise StateCorrupt(f"{self.root / name} holds no object", hint="start a new run")
         return found
 
-    def _write(self, name: str, value: object) -> None:
-        self._put(name, json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+    def _write(self, name: str, value: object, *, sync: bool = False) -> None:
+        self._put(name, json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n", sync=sync)
 
-    def _put(self, name: str, content: bytes) -> None:
-        """All of it or nothing, under a name that no reader looks at until it is renamed."""
-        path = self.root / name
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+    def _put(self, name: str, content: bytes, *, sync: bool = False) -> None:
+        """All of it or nothing, under a name that no reader looks at until it is renamed.
+
+        ``sync``: over a power cut as well. The manifest needs that, without it the run is lost; a trial is run again.
+        """
+        path, draft = self.root / name, self._draft(name)
         try:
-            draft.write_bytes(content)
+            with draft.open("wb") as file:
+                file.write(content)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             draft.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink()
             raise _unwritable(path, error) from error
+
+    def _draft(self, name: str) -> Path:
+        """Always the same: what a kill leaves there, the next try writes over."""
+        path = self.root / name
+        return path.with_name(f".{path.name}.draft")
 
 
 class Session:
@@ -217,9 +250,27 @@ class Session:
 
     @property
     def end(self) -> dict[str, Any] | None:
-        """What was noted at its end; None: it was killed, or goes on."""
-        name = f"sessions/{self.number}.end.json"
-        return self._folder._read(name) if (self._folder.root / name).exists() else None
+        """What was noted at its end; None: it was killed, or goes on, or the machine crashed while it was written."""
+        try:
+            return self._folder._read(f"sessions/{self.number}.end.json")
+        except StateCorrupt:
+            return None
+
+    @property
+    def ending(self) -> str:
+        """In a word; empty: there is none."""
+        return str((self.end or {}).get("ending", ""))
+
+    @property
+    def reason(self) -> str:
+        """Why it ended early, as a sentence; empty: it did not."""
+        return str((self.end or {}).get("reason", ""))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without spoiling a trial."""
+        said = (self.end or {}).get("warnings")
+        return tuple(str(each) for each in said) if isinstance(said, list) else ()
 
     def finish(self, facts: object) -> None:
         """Note how it ended."""
@@ -234,4 +285,6 @@ def _name(trial: Trial) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> StateUnwritable:
-    return StateUnwritable(f"cannot write {path}: {error.strerror or error}", hint="name another folder with --output")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "make room, then finish it: sandlot eval resume RUN" if full else "name another folder with --output"
+    return StateUnwritable(f"cannot write {path}: {error.strerror or error}", hint=hint)

@@ -6,13 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandlot.errors import RunNotFound, SandlotError, UsageError
+from sandlot.errors import RunNotFound, SandlotError, StateUnwritable, UsageError
+from sandlot.evals.project import project_of
 from sandlot.evals.run_folder import RunFolder
 from sandlot.evals.summary import Numbers, numbers
 
-__all__ = ["Listed", "find_run", "list_runs", "project_of", "runs_folder"]
+__all__ = ["LATEST", "Listed", "find_run", "list_runs", "names", "project_of", "runs_folder", "state_of"]
 
 LATEST = "latest"
+"""Instead of an id: the run that began last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +31,35 @@ class Listed:
     folder: str
 
 
-def project_of(folder: Path) -> Path:
-    """The project that a folder lies in: the nearest one upward with ``.sandlot`` or ``.git``, else the folder."""
-    for each in (folder, *folder.parents):
-        if (each / ".sandlot").is_dir() or (each / ".git").exists():
-            return each
-    return folder
-
-
 def runs_folder(start: Path, *, make: bool = False) -> Path:
-    """Where the runs of that folder's project are. ``make``: create it, hidden from the project's git."""
+    """Where the runs of that folder's project are. ``make``: create it, hidden from the project's git.
+
+    Raises StateUnwritable.
+    """
     folder = project_of(start) / ".sandlot" / "runs"
     if make:
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            ignore = folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            hint = "name a folder that can be written: --output DIR"
+            raise StateUnwritable(f"cannot make {folder}: {error.strerror or error}", hint=hint) from error
     return folder
 
 
 def find_run(word: str, start: Path) -> RunFolder:
     """A run by its folder, its id, the beginning of its id, or ``latest``. Raises RunNotFound, UsageError."""
-    if os.sep in word or (start / word / "run.json").is_file():
-        return RunFolder.open((start / word).resolve())
+    if os.sep in word or RunFolder(start / word).exists:
+        return RunFolder.open(Path(os.path.abspath(start / word)))
     folder = runs_folder(start)
-    names = _names(folder)
+    known = names(start)
     if word == LATEST:
-        if not names:
+        if not known:
             raise RunNotFound(f"there is no run in {folder}", hint="sandlot eval run PATH")
-        return RunFolder.open(folder / names[-1])
-    fitting = [name for name in names if name == word] or [name for name in names if word and name.startswith(word)]
+        return RunFolder.open(folder / known[-1])
+    fitting = [name for name in known if name == word] or [name for name in known if word and name.startswith(word)]
     if not fitting:
         raise RunNotFound(f"there is no run {word!r} in {folder}")
     if len(fitting) > 1:
@@ -69,7 +70,7 @@ def find_run(word: str, start: Path) -> RunFolder:
 def list_runs(start: Path) -> list[Listed]:
     """The runs of a project, the newest first. One that cannot be read is in it, and says so."""
     folder = runs_folder(start)
-    return [_listed(RunFolder(folder / name)) for name in reversed(_names(folder))]
+    return [_listed(RunFolder(folder / name)) for name in reversed(names(start))]
 
 
 def state_of(folder: RunFolder, *, left: int) -> str:
@@ -77,10 +78,8 @@ def state_of(folder: RunFolder, *, left: int) -> str:
     if folder.busy:
         return "running"
     sessions = folder.sessions()
-    end = sessions[-1].end if sessions else None
-    if end is not None:
-        return str(end.get("ending", "complete"))
-    return "killed" if left else "complete"
+    ending = sessions[-1].ending if sessions else ""
+    return ending or ("killed" if left else "complete")
 
 
 def _listed(folder: RunFolder) -> Listed:
@@ -88,12 +87,13 @@ def _listed(folder: RunFolder) -> Listed:
         manifest = folder.manifest
         trials = [each.trial for each in manifest.trials]
         counts = numbers(trials, folder.results(trials))
+        state = state_of(folder, left=counts.skipped)
     except SandlotError:
         return Listed(folder.root.name, "", "unreadable", (), (), None, str(folder.root))
     return Listed(
         id=manifest.id,
         created=manifest.created,
-        state=state_of(folder, left=counts.skipped),
+        state=state,
         suites=tuple(dict.fromkeys(each.suite for each in trials)),
         targets=tuple(dict.fromkeys(each.target for each in trials)),
         numbers=counts,
@@ -101,8 +101,9 @@ def _listed(folder: RunFolder) -> Listed:
     )
 
 
-def _names(folder: Path) -> list[str]:
+def names(start: Path) -> list[str]:
+    """The ids of that folder's project's runs, the oldest first."""
     try:
-        return sorted(entry.name for entry in folder.iterdir() if (entry / "run.json").is_file())
+        return sorted(entry.name for entry in runs_folder(start).iterdir() if RunFolder(entry).exists)
     except OSError:
         return []

@@ -100,7 +100,8 @@ def _check_words(suites: Sequence[Suite], options: RunOptions) -> None:
     tags = {tag for suite in suites for tag in (*suite.tags, *(tag for test in suite.tests for tag in test.tags))}
     for tag in options.tags:
         if tag not in tags:
-            raise UsageError(f"no test has the tag {tag!r}", hint=_nearest(tag, tags))
+            hint = _nearest(tag, tags) or "no suite and no test has any: write tags: [...] there"
+            raise UsageError(f"no test has the tag {tag!r}", hint=hint)
     for pattern in options.filters:
         if not any(_fits(suite, test, pattern) for suite in suites for test in suite.tests):
             names = {test.id for suite in suites for test in suite.tests}

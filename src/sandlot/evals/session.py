@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from sandlot.evals.manifest import (
     digest_of,
     now,
     plan_digest,
+    plan_facts,
     suite_facts,
     target_facts,
     versions,
@@ -27,6 +29,7 @@ from sandlot.evals.outcomes import Outcome, TrialResult
 from sandlot.evals.run import Ending, Scheduler, Watch
 from sandlot.evals.run_folder import RunFolder
 from sandlot.evals.selection import Job, select, workers_of
+from sandlot.evals.staging import left_out
 from sandlot.evals.trial import Finished
 from sandlot.evals.trial_records import plain
 
@@ -35,6 +38,8 @@ __all__ = ["Load", "RunPlan", "Session", "Targets", "begin", "check_apart", "pla
 Load = Callable[[RunOptions], Sequence[Suite]]
 """Suites with their workspace plans resolved."""
 Targets = Callable[[Path], Mapping[str, TargetSpec]]
+OF_ONE_SESSION = frozenset({"reused", "base"})
+"""Facts of a preparation that the next session has anew, without a difference to any trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class RunPlan:
             trials=planned(self.jobs),
             suites=tuple(suite_facts(suite, commits) for suite in used),
             targets=tuple(target_facts(self.targets)),
-            plans={plan_digest(job.test): plain(job.test.workspace) for job in self.jobs},
+            plans={plan_digest(job.test): plan_facts(job.test.workspace) for job in self.jobs},
             versions=versions(),
         )
 
@@ -111,8 +116,11 @@ class Session:
         self.warnings: list[str] = []
         self.reason = ""
         self._budgets = self._make_budgets()
+        self._manifest = self.folder.manifest
+        self._manifest_lock = threading.Lock()
         self._groups: dict[tuple[int, str, str], Group] = {}
         self._digests: dict[int, str] = {}
+        self._levels: set[str] = set()
 
     @property
     def left(self) -> list[Job]:
@@ -128,7 +136,7 @@ class Session:
         """Do what is left. However it ends, that is noted, and no workspace of this run stays behind."""
         swept = self.machinery.sweep()  # of a process that was killed: the lock says that it is gone
         if swept:
-            self.warnings.append(f"{swept} workspaces of a killed process were deleted")
+            self.warnings.append(f"{swept} workspace{'s' if swept > 1 else ''} of a killed process deleted")
         facts = {"started": now(), "pid": os.getpid(), "workers": self.plan.workers, "swept": swept}
         session = self.folder.begin(facts)
         ending = Ending.INTERRUPTED
@@ -137,8 +145,7 @@ class Session:
         finally:
             if ending is Ending.INTERRUPTED:
                 self.machinery.sweep()
-            levels = sorted({result.isolation for result in self.results.values() if result.isolation})
-            facts = {"ended": now(), "ending": ending, "reason": self.reason, "isolation": levels}
+            facts = {"ended": now(), "ending": ending, "reason": self.reason, "isolation": sorted(self._levels)}
             session.finish({**facts, "warnings": self.warnings})
         return ending
 
@@ -168,8 +175,19 @@ class Session:
             self.warnings += [warning for group in scheduler.groups for warning in group.warnings]
 
     def _save(self, finished: Finished) -> None:
+        if level := finished.result.isolation:
+            self._levels.add(level)
+            self._learn(lambda manifest: manifest.with_isolation(level))
         self.folder.save(finished.result, patch=finished.patch)
         self.results[finished.result.trial.key] = finished.result
+
+    def _learn(self, change: Callable[[Manifest], Manifest]) -> None:
+        """Into run.json, when it is news. Called from the worker threads."""
+        with self._manifest_lock:
+            changed = change(self._manifest)
+            if changed is not self._manifest:
+                self.folder.replace_manifest(changed)
+                self._manifest = changed
 
     def _group(self, job: Job) -> Group:
         if id(job.test) not in self._digests:
@@ -179,7 +197,9 @@ class Session:
         if key not in self._groups:
 
             def ready(prepared: Prepared) -> None:
-                self.folder.remember_workspace(digest, prepared.facts)
+                facts = {name: plain(value) for name, value in prepared.facts.items() if name not in OF_ONE_SESSION}
+                found = {"plan": digest, "suite": job.suite.name, **facts}
+                self._learn(lambda manifest: manifest.with_workspace(found))
 
             self._groups[key] = Group(job.test.workspace, job.target, self.machinery, ready)
         return self._groups[key]
@@ -202,12 +222,18 @@ class Session:
 
 
 def check_apart(plan: RunPlan, root: Path) -> None:
-    """Raises UsageError when targets could write into the run's folder.
+    """Raises UsageError when targets could write into the run's folder, or read what others answered.
 
     What a target does in a static workspace is brought back to the user's folder. With the run in there, a target could
-    write the results of the trials that are still to come.
+    write the results of the trials that are still to come. What lies in a template is copied for every trial, but for
+    the usual place of runs.
     """
     place = root.resolve()
+    for template in {job.test.workspace.template for job in plan.jobs if job.test.workspace.template}:
+        usual = Path(template).resolve()
+        if place.is_relative_to(usual) and not any(place.is_relative_to(path) for path in left_out(os.fspath(usual))):
+            hint = f"name a folder outside of {usual}: --output DIR; or leave --output out"
+            raise UsageError(f"the run's folder {place} lies in the template {usual}", hint=hint)
     for path in {job.test.workspace.path for job in plan.jobs if job.test.workspace.path}:
         static = Path(path).resolve()
         if place.is_relative_to(static):

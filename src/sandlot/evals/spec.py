@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from sandlot.evals.spec_graders import AssertModel
+from sandlot.evals.spec_graders import AssertModel, Rubrics
 from sandlot.evals.spec_workspace import WorkspaceOrFile
 from sandlot.evals.strict import LIST, MAPPING, TEXT, Strict, kind_of
 
@@ -134,7 +134,7 @@ class TestModel(Strict):
     criteria: str | None = Field(None, description="What a good answer is; graded by an LLM where nothing else is.")
     expected_output: Any = None
     assert_: AssertModel | None = Field(None, alias="assert", description="What scores the answer.")
-    rubrics: AssertModel | None = Field(None, description="Older spelling of an llm-grader.")
+    rubrics: Rubrics | None = Field(None, description="Older spelling of an llm-grader.")
     execution: TestExecutionModel | None = None
     workspace: WorkspaceOrFile | None = Field(None, description="For this test alone; the rest is the suite's.")
     metadata: dict[str, Any] = {}

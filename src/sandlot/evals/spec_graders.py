@@ -19,7 +19,7 @@ from sandlot.evals.spec_grader_programs import (
 )
 from sandlot.evals.strict import MAPPING, TEXT, Strict, kind_of
 
-__all__ = ["GRADERS", "AssertModel", "CompositeModel", "RubricModel"]
+__all__ = ["GRADERS", "AssertModel", "CompositeModel", "RubricModel", "Rubrics"]
 
 _VALUE = {"values": "value", "text": "value"}
 _FLAGS = "gimsux"
@@ -220,6 +220,14 @@ class ExecutionMetricsModel(GraderModel):
 AggregatorName = Literal["weighted_average", "threshold", "all", "any", "min"]
 
 
+_ARITHMETIC = (
+    "no program and no model puts members together; write weighted_average, threshold, all, any or min, "
+    "or one code-grader or llm-grader in place of the composite"
+)
+"""What such an aggregator of other tools is given to read is not written down plainly; guessed, its verdicts would be
+ours."""
+
+
 class AggregatorModel(Strict):
     """How a composite makes one score of its members'."""
 
@@ -241,6 +249,15 @@ class CompositeModel(GraderModel):
         Annotated[AggregatorName, Tag(TEXT)] | Annotated[AggregatorModel, Tag(MAPPING)], Discriminator(kind_of)
     ] = "weighted_average"
     threshold: Score | None = None
+
+    @field_validator("aggregator", mode="before")
+    @classmethod
+    def _by_arithmetic(cls, written: Any) -> Any:
+        name = written.get("type") if isinstance(written, dict) else written
+        if isinstance(name, str) and grader_type(name) in ("code-grader", "llm-grader"):
+            raise PydanticCustomError("aggregator", _ARITHMETIC)
+        return written
+
     ALIASES: ClassVar[Mapping[str, str]] = dict.fromkeys(("assertions", "evaluators", "graders", "members"), "assert")
 
 

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sandlot import process
 from sandlot.errors import PathNotFound, SeedUnreadable, UnsafePath, UsageError
 from sandlot.evals.cases import WorkspacePlan
 from sandlot.evals.repos import Resolved, contained, materialise
 
-__all__ = ["assemble", "check_template", "has_history", "staged", "sweep"]
-
-_PREFIX = "sandlot-eval-"
-
-
-@contextmanager
-def staged(below: Path | None = None) -> Iterator[Path]:
-    """A new private folder, removed at the end. Its name says whose it is, so ``sweep`` finds what a kill has left.
-
-    ``below``: make it there, so that what it holds can be moved into place by one rename.
-    """
-    mine = process.identify(os.getpid())
-    owner = f"{mine.pid}-{mine.start_time}" if mine else f"{os.getpid()}-0"
-    folder = Path(tempfile.mkdtemp(prefix=f"{'.' if below else ''}{_PREFIX}{owner}-", dir=below))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(below: Path | None = None) -> None:
-    """Remove the folders of processes that are no more."""
-    parent = below or Path(tempfile.gettempdir())
-    prefix = f"{'.' if below else ''}{_PREFIX}"
-    with contextlib.suppress(OSError), os.scandir(parent) as entries:
-        for entry in list(entries):
-            parts = entry.name.removeprefix(prefix).split("-")
-            if not entry.name.startswith(prefix) or len(parts) < 3 or not (parts[0] + parts[1]).isdigit():
-                continue
-            mine = entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
-            if mine and not process.ProcessIdentity(int(parts[0]), int(parts[1]), process.boot_id()).alive():
-                shutil.rmtree(entry.path, ignore_errors=True)
+__all__ = ["assemble", "check_template", "is_partial", "left_out"]
 
 
 def check_template(plan: WorkspacePlan) -> None:
@@ -61,9 +26,16 @@ def check_template(plan: WorkspacePlan) -> None:
         raise UsageError(f"{where}: the template {plan.template} is not a folder")
 
 
-def has_history(template: str | None) -> bool:
-    """Whether the template is a git checkout: its files are meant, not its history, and none of it may be seen."""
-    return template is not None and os.path.lexists(os.path.join(template, ".git"))
+def left_out(template: str) -> frozenset[str]:
+    """Paths in a template that are not copied. Of a git checkout its files are meant, not its history; and what was
+    answered in earlier runs of its evals, and how that was graded, is not for those who are to answer next.
+    """
+    return frozenset(os.path.join(template, *parts) for parts in ((".git",), (".sandlot", "runs")))
+
+
+def is_partial(template: str | None) -> bool:
+    """Whether something of the template is not copied."""
+    return template is not None and any(os.path.lexists(path) for path in left_out(template))
 
 
 def assemble(
@@ -80,17 +52,18 @@ def assemble(
 
 
 def _copy_template(template: Path, folder: Path) -> None:
-    """A copy with modes and times; links as links, no special files, and not the history of the template itself."""
+    """A copy with modes and times; links as links, no special files, and not what is left out of a template."""
+    without = left_out(os.fspath(template))
 
-    def left_out(parent: str, names: list[str]) -> list[str]:
-        gone = [".git"] if os.path.samefile(parent, template) and ".git" in names else []
+    def ignored(parent: str, names: list[str]) -> list[str]:
+        gone = [name for name in names if os.path.join(parent, name) in without]
         kinds = ((name, os.lstat(os.path.join(parent, name)).st_mode) for name in names)
         return gone + [
             name for name, mode in kinds if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
         ]
 
     try:
-        shutil.copytree(template, folder, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+        shutil.copytree(template, folder, symlinks=True, ignore=ignored, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         what = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise SeedUnreadable(f"cannot copy the template {template}: {what}") from error

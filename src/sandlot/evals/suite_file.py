@@ -142,6 +142,10 @@ class Build:
         unread = len(self.problems.found) > before
         if not unread and not any(message.text.strip() for message in (*shared, *own)):
             self.problems.add(entry.document.place(*entry.keys), f"the test {model.id!r} has no input", "write input")
+        if (*shared, *own) and (*shared, *own)[-1].role == "assistant":
+            place = entry.document.place(*entry.keys, "input")
+            what = f"the input of the test {model.id!r} ends with an answer"
+            self.problems.add(place, what, "end it with a message of the user; an answer to expect is expected_output")
         return (*shared, *own)
 
     def _expected(self, entry: Entry, model: TestModel) -> Any:

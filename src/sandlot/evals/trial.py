@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandlot.errors import HookFailed, SandlotError
+from sandlot.evals.cases import Placement
 from sandlot.evals.manifest import now
 from sandlot.evals.outcomes import Outcome, Stage, TrialResult
 
@@ -48,8 +49,10 @@ def run_trial(
     machinery: Machinery,
     cancellation: Cancellation,
     note: Callable[[TargetAnswer], None] = lambda _answer: None,
+    begins: Callable[[], None] = lambda: None,
 ) -> Finished:
-    """Run it. ``note`` hears of the answer before it is graded: what it cost counts from then on.
+    """Run it. ``begins`` hears when the target does: before that hooks ran, or others in the same static folder.
+    ``note`` hears of the answer before it is graded: what it cost counts from then on.
 
     Whatever goes wrong around the target's work is an error with its stage, never a failure. Raises Cancelled alone.
     """
@@ -58,6 +61,7 @@ def run_trial(
     try:
         with prepared.trial(job.test, job.trial) as place:
             course.set(stage=Stage.TARGET)
+            begins()
             _inside(job, place, machinery, cancellation, note, course)
             settled = course.result.stage
             course.set(stage=Stage.TEARDOWN)
@@ -88,7 +92,9 @@ def _inside(
     note: Callable[[TargetAnswer], None],
     course: _Course,
 ) -> None:
-    course.set(isolation=place.workspace.info.isolation.value)
+    # What ran on the host was not isolated, whatever its workspace is.
+    on_host = job.target.placement is Placement.HOST
+    course.set(isolation="none" if on_host else place.workspace.info.isolation.value)
     answer = machinery.run_target(
         job.target, job.test, place, job.trial, timeout_s=job.timeout_s, cancellation=cancellation
     )

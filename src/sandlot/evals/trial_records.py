@@ -10,7 +10,7 @@ from typing import Any
 
 from sandlot.evals.outcomes import Outcome, Stage, TargetAnswer, Trial, TrialResult, Usage, Verdict
 
-__all__ = ["plain", "read_result", "transcript", "write_result"]
+__all__ = ["plain", "read_result", "transcript", "trial_of", "write_result"]
 
 FORMAT = 1
 """Of a trial's file; fields are only ever added to it."""
@@ -58,9 +58,8 @@ def read_result(record: Mapping[str, Any]) -> TrialResult:
     """The result that a trial's file holds, without what is kept apart. Raises KeyError, TypeError or ValueError."""
     if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
         raise ValueError(f"format {record.get('format')!r}")
-    trial = record["trial"]
     return TrialResult(
-        trial=Trial(str(trial["suite"]), str(trial["test"]), str(trial["target"]), int(trial["number"])),
+        trial=trial_of(record["trial"]),
         outcome=Outcome(record["outcome"]),
         score=None if record["score"] is None else float(record["score"]),
         verdicts=tuple(_verdict(each) for each in record["verdicts"]),
@@ -74,6 +73,11 @@ def read_result(record: Mapping[str, Any]) -> TrialResult:
         duration_ms=int(record["duration_ms"]),
         hook_output={str(name): str(text) for name, text in record["hook_output"].items()},
     )
+
+
+def trial_of(record: Mapping[str, Any]) -> Trial:
+    """The trial that a file names. Raises KeyError, TypeError or ValueError."""
+    return Trial(str(record["suite"]), str(record["test"]), str(record["target"]), int(record["number"]))
 
 
 def _verdict(record: Mapping[str, Any]) -> Verdict:
@@ -100,10 +104,18 @@ def _answer(record: Mapping[str, Any] | None) -> TargetAnswer | None:
     return TargetAnswer(
         text=str(record["text"]),
         duration_ms=int(record["duration_ms"]),
-        usage=Usage(usage["input_tokens"], usage["output_tokens"], usage["cost_usd"]),
+        usage=Usage(_count(usage["input_tokens"]), _count(usage["output_tokens"]), _amount(usage["cost_usd"])),
         error=str(record["error"]),
         timed_out=bool(record["timed_out"]),
     )
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _amount(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def transcript(answer: TargetAnswer) -> list[dict[str, Any]]:

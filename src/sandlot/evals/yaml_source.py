@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from sandlot.errors import SuiteInvalid
 from sandlot.evals.cases import Place
+from sandlot.evals.watched import about_to_read
 
 __all__ = ["Document", "Source", "read_json", "read_json_lines", "read_text", "read_yaml", "shown_path"]
 
@@ -97,10 +99,14 @@ def shown_path(path: str | Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The whole file. Raises SuiteInvalid."""
+    """The whole file. Raises SuiteInvalid, and what ``watched`` has somebody raise."""
+    about_to_read(path)
     name = shown_path(path)
     try:
-        with open(path, "rb") as stream:
+        # Not waiting for a writer: what lies in a folder of suites may be a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise SuiteInvalid(f"{name}: is no regular file")
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise SuiteInvalid(f"{name}: cannot be read: {error.strerror}") from error

@@ -9,8 +9,9 @@ import select
 import time
 
 from sandlot.guest import protect, tree
+from sandlot.guest.controlled import IGNORED
 from sandlot.guest.signals import signal
-from sandlot.guest.supervisor import IGNORED, program
+from sandlot.guest.supervisor import program
 from sandlot.wire import service
 
 ANSWER_BYTES = 1024

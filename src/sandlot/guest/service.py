@@ -348,16 +348,9 @@ class Service(Supervisor):
             survivors=self.survivors,
         )
         record = frames.encode(messages.EXITED, self.request, exited.fields())
-        try:
-            self.record.write(record + frames.encode(service.REPORT, self.request, self.report.fields()), 0)
-        except OSError:
-            pass  # the host's disk is full: clients that wait are still told
-        self.record.close()
+        self._write_down(record + frames.encode(service.REPORT, self.request, self.report.fields()))
         self.audience.close(starter)
-        try:
-            self.control.send(b"E")
-        except OSError:
-            pass
+        self._tell_agent()
 
     def _set(self, state: bytes, reason: str = "") -> None:
         self.report.state = state

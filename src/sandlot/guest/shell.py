@@ -10,10 +10,11 @@ import os
 import select
 import time
 
-from sandlot.guest import channel, protect, sink, tree
+from sandlot.guest import channel, sink, tree
+from sandlot.guest.controlled import Controlled, exited
 from sandlot.guest.shell_client import Client
 from sandlot.guest.signals import signal
-from sandlot.guest.supervisor import IGNORED, KILL_WAIT_S, TERM_GRACE_S
+from sandlot.guest.supervisor import KILL_WAIT_S, TERM_GRACE_S
 from sandlot.guest.terminal import Terminal
 from sandlot.guest.transcript import Transcript
 from sandlot.guest.watch import Hits
@@ -35,7 +36,7 @@ LIVELY_S = 1.0
 LAST_WORD_S = 1.0
 
 
-class Shell:
+class Shell(Controlled):
     """One shell and its worker's loop."""
 
     def __init__(self, control: "_socket.socket", spec: wire.Open, request: int, descriptors: "list[int]") -> None:
@@ -57,9 +58,7 @@ class Shell:
 
     def run(self, connection: "_socket.socket") -> None:
         """Open, serve, report."""
-        protect.adopt_orphans()
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+        self._prepare()
         started = time.monotonic()
         hits = Hits()
         try:
@@ -76,19 +75,8 @@ class Shell:
         for _ in range(LAST_BATCHES):
             if not self._drain():
                 break
-        self._finish(
-            messages.Exited(
-                exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-                signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-                reason=self.reason,
-                duration_ms=int((time.monotonic() - started) * 1000),
-                cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
-                max_rss=usage.ru_maxrss * 1024,
-                stdout=self.transcript.total,
-                stderr=0,
-                survivors=survivors,
-            )
-        )
+        totals = (self.transcript.total, 0)
+        self._finish(exited(status, usage, self.reason, time.monotonic() - started, totals, survivors))
 
     def _open(self) -> None:
         self.terminal = Terminal(self.spec.rows, self.spec.columns)
@@ -212,22 +200,11 @@ class Shell:
                 except OSError:
                     self._leave(client)
 
-    def _obey(self) -> None:
-        """The agent passes on a signal for the shell (0: close it), or a client that wants to join."""
-        data, descriptors = channel.receive(self.control)
-        if not data:
-            os._exit(1)  # the agent is gone, and so is the namespace
-        if data[:1] == b"J":
-            self._join(_socket.socket(fileno=descriptors[0]), int(data[1:]))
-        elif data == b"K0":
-            self._close()
-        elif data[:1] == b"K":
-            tree.send([self.pid], int(data[1:]))
-        elif data[:1] == b"X":
-            self.reason = self.reason or "limit:" + data[1:].decode()
-            tree.kill_all(os.getpid())
+    def _over_limit(self, limit: str) -> None:
+        self.reason = self.reason or "limit:" + limit
+        tree.kill_all(os.getpid())
 
-    def _join(self, connection: "_socket.socket", request: int) -> None:
+    def _joined(self, connection: "_socket.socket", request: int) -> None:
         client = Client(connection, request)
         connection.setblocking(False)
         try:
@@ -276,7 +253,7 @@ class Shell:
             elif kind == wire.SIGNAL:
                 tree_signal(self._foreground(), messages.integer(fields[0], 1, 64))
             elif kind == wire.CLOSE:
-                self._close()
+                self._end()
             else:
                 return messages.FAILED, [b"invalid_argument", b"unknown request"]
         except (ValueError, IndexError) as error:
@@ -306,7 +283,7 @@ class Shell:
         """The process group that has the terminal; the shell's own where there is none."""
         return self.terminal.foreground() or self.pid
 
-    def _close(self) -> None:
+    def _end(self) -> None:
         """Hang up, on everything below us: what a shell leaves in its session, and what has left that."""
         if not self.reason:
             self.reason = "killed"
@@ -323,35 +300,17 @@ class Shell:
             self._reap_orphans()
         return tree.kill_descendants(os.getpid(), time.monotonic() + KILL_WAIT_S)
 
-    def _reap_orphans(self) -> None:
-        """Collect adopted processes; the shell itself is waited for by number, for its resource usage."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid == self.pid:
-                return
-            os.waitpid(found.si_pid, 0)
-
-    def _finish(self, exited: messages.Exited) -> None:
+    def _finish(self, how: messages.Exited) -> None:
         """The transcript, then the durable record, then the clients, then the agent."""
         self.transcript.finish()
-        try:
-            self.record.write(frames.encode(messages.EXITED, self.request, exited.fields()), 0)
-        except OSError:
-            pass  # the host's disk is full: the clients are still told
-        self.record.close()
+        self._write_down(frames.encode(messages.EXITED, self.request, how.fields()))
         for client in list(self.clients.values()):
             try:
-                client.send(messages.EXITED, exited.fields())
+                client.send(messages.EXITED, how.fields())
             except OSError:
                 pass
             self._leave(client)
-        try:
-            self.control.send(b"E")
-        except OSError:
-            pass
+        self._tell_agent()
 
 
 def tree_signal(group: int, number: int) -> None:

@@ -6,7 +6,8 @@ import os
 import select
 import time
 
-from sandlot.guest import channel, protect, sink, tree
+from sandlot.guest import channel, sink, tree
+from sandlot.guest.controlled import IGNORED, Controlled, exited
 from sandlot.guest.signals import signal
 from sandlot.guest.stream import streams_of
 from sandlot.guest.watch import Hits
@@ -19,11 +20,9 @@ OUTPUT_EVERY_S = 0.02
 LAST_WORDS = 4096
 """Bytes of stderr in which a command that failed may have said what it ran out of."""
 SEND_WAIT_S = 5.0
-IGNORED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT})
-"""What a supervisor ignores: it has the uid of the command, whose `kill -TERM -1` must not end its supervision."""
 
 
-class Supervisor:
+class Supervisor(Controlled):
     """Runs one command, as the reaper of everything it starts."""
 
     def __init__(
@@ -77,25 +76,9 @@ class Supervisor:
             stream.drain(budget=1 << 30 if ended_by_us else 256)
             stream.save_tail()
         self.reason = self.reason or self.hits.reason_said(status, self.streams[1].last(LAST_WORDS))
-        exited = messages.Exited(
-            exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
-            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-            reason=self.reason,
-            duration_ms=int((time.monotonic() - started) * 1000),
-            cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
-            max_rss=usage.ru_maxrss * 1024,
-            stdout=self.streams[0].total,
-            stderr=self.streams[1].total,
-            survivors=survivors,
-        )
-        self._finish(exited)
+        totals = (self.streams[0].total, self.streams[1].total)
+        self._finish(exited(status, usage, self.reason, time.monotonic() - started, totals, survivors))
         self._linger()
-
-    def _prepare(self) -> None:
-        """Be the one that everything below us ends up with, and that nothing below us can end politely."""
-        protect.adopt_orphans()
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
 
     def _spawn(self) -> None:
         command = self.command
@@ -189,39 +172,8 @@ class Supervisor:
             self.said = self._total()
             self._send(messages.OUTPUT, [b"%d" % stream.total for stream in self.streams], wait=False)
 
-    def _reap_orphans(self) -> None:
-        """Collect adopted processes; the command itself is waited for by number, for its resource usage."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid in self._waited_for():
-                return
-            os.waitpid(found.si_pid, 0)
-
-    def _waited_for(self) -> "tuple[int, ...]":
-        """Children that are collected by number."""
-        return (self.pid,)
-
-    def _obey(self) -> None:
-        """The agent passes on a signal for the command (0: end the whole tree), or a client that wants to join."""
-        data, descriptors = channel.receive(self.control)
-        if not data:
-            os._exit(1)  # the agent is gone, and so is the namespace
-        if data[:1] == b"J":
-            self._joined(_socket.socket(fileno=descriptors[0]), int(data[1:]))
-        elif data == b"K0":
-            self._terminate("killed")
-        elif data[:1] == b"X":
-            self._over_limit(data[1:].decode())
-        elif data == b"Q":
-            self._stopping()
-        elif self.pid:
-            tree.send([self.pid], int(data[1:]))
-
-    def _stopping(self) -> None:
-        """The workspace is being stopped; everything in it gets SIGTERM right now."""
+    def _end(self) -> None:
+        self._terminate("killed")
 
     def _joined(self, connection: "_socket.socket", request: int) -> None:
         """A client wants to talk to us: a plain command has nothing to say."""
@@ -290,19 +242,12 @@ class Supervisor:
         except OSError:
             self._hung_up()
 
-    def _finish(self, exited: messages.Exited) -> None:
+    def _finish(self, how: messages.Exited) -> None:
         """The durable record first, then the client, then the agent."""
-        try:
-            self.record.write(frames.encode(messages.EXITED, self.request, exited.fields()), 0)
-        except OSError:
-            pass  # the host's disk is full: the client that waits is still told
-        self.record.close()
-        self._send(messages.EXITED, exited.fields())
+        self._write_down(frames.encode(messages.EXITED, self.request, how.fields()))
+        self._send(messages.EXITED, how.fields())
         self._detach()
-        try:
-            self.control.send(b"E")
-        except OSError:
-            pass
+        self._tell_agent()
 
     def _linger(self) -> None:
         """Background children may hold the pipes: keep their output, and keep them from dying of SIGPIPE."""

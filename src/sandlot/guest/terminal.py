@@ -5,7 +5,8 @@ import os
 import struct
 import termios
 
-from sandlot.guest.supervisor import IGNORED, program
+from sandlot.guest.controlled import IGNORED
+from sandlot.guest.supervisor import program
 from sandlot.wire import messages
 
 

@@ -208,9 +208,10 @@ def flat_entry(
 
 def read_only_tools(launch: Launch) -> tuple[str, ...]:
     """The names of a server's tools that change nothing."""
+    from sandlot.evals.requests import load
     from sandlot.modes import UNSEEN, surface
     from sandlot.operations import catalog
 
     shown = [each.operation for each in surface(launch.mode, profile=launch.profile).tools]
     names = shown or [name for name, _, _ in catalog.LINES if name not in UNSEEN]
-    return tuple(name for name in names if catalog.load(name).effect.read_only)
+    return tuple(name for name in names if load(name).effect.read_only)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sandlot.errors import SandlotError
+from sandlot.evals.requests import EVALS
 from sandlot.mcpserver.answering import CAP, Answer, Asked
 from sandlot.mcpserver.cleaning import cut, size_of
 from sandlot.mcpserver.creating import Creating
@@ -39,6 +40,7 @@ LEAST = 64
 """Bytes, or rows, below which an answer is not made smaller by asking again."""
 _LOOK_S = 0.25
 _WAITS = {
+    "eval_results": ("wait",),
     "shell_read": ("wait", "idle"),
     "service_stop": ("grace",),
     "workspace_logs": ("wait",),
@@ -80,11 +82,15 @@ class Work:
         """Do it and answer. Raises SandlotError; Cancelled when it was cancelled, and undone or ended then."""
         fields = _patient(self.tool.operation, self.tool.fields(arguments))
         self.creating.decide(self.tool.operation, fields)
+        if self.tool.operation in EVALS:
+            from sandlot.mcpserver import evals
+
+            return evals.answer(self, EVALS[self.tool.operation].request(**fields), project)
         with contextlib.ExitStack() as stack:
             fields, why = host_fields(self.tool.operation, fields, project, self.sandlot, self.state_folder, stack)
             self.cancellation.check()
             if self.tool.operation == "workspace_export":
-                with exported_safely(fields, self.sandlot):
+                with exported_safely(fields, self.sandlot, self.state_folder):
                     answer = self._fitting(fields)
             else:
                 answer = self._fitting(fields)

@@ -3,6 +3,9 @@
 A tree from inside may hold a repository with hooks, or settings of an editor, a shell or an agent that name programs.
 Below a folder of the user's project these would be found by the user's own tools. An archive does nothing until the
 user unpacks it, so it may hold anything.
+
+Suites of evals, and the targets that they are given to, are such things too: they name keys, folders and hosts, and are
+found by lying there.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandlot.bases.trees import remove_tree
 from sandlot.errors import UnsafePath
+from sandlot.mcpserver.exported import remembered
 
 if TYPE_CHECKING:
     from sandlot.sdk import Sandlot
@@ -22,19 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["LIVELY", "exported_safely"]
 
 LIVELY = frozenset({
-    ".claude", ".codex", ".cursor", ".devcontainer", ".envrc", ".gemini", ".git", ".idea", ".mcp.json", ".opencode",
-    ".vscode", ".windsurf", ".zed",
+    ".agentv", ".claude", ".codex", ".cursor", ".devcontainer", ".envrc", ".gemini", ".git", ".idea", ".mcp.json",
+    ".opencode", ".sandlot", ".vscode", ".windsurf", ".zed", "targets.yaml",
 })  # fmt: skip
 """Names that tools act upon by themselves, in any folder they come across."""
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
 @contextlib.contextmanager
-def exported_safely(fields: dict[str, Any], sandlot: Sandlot) -> Iterator[None]:
+def exported_safely(fields: dict[str, Any], sandlot: Sandlot, state: str) -> Iterator[None]:
     """Refuse an export that holds one of them: before anything is replaced, and once more when it is there.
 
     The second look is the one that counts (what runs inside can change the tree after the first); its find is removed.
-    Raises UnsafePath.
+    ``state``: the state folder, where it is remembered what chats have exported. Raises UnsafePath, StateUnwritable.
     """
     destination = fields["destination"]
     if destination.endswith(_ARCHIVES):
@@ -48,18 +52,30 @@ def exported_safely(fields: dict[str, Any], sandlot: Sandlot) -> Iterator[None]:
             )  # fmt: skip
             if found.entries:
                 raise _refused(name)
-    yield
-    planted = _lively_in(destination)
-    if planted is not None:
-        remove_tree(Path(destination))
-        raise _refused(planted)
+    with remembered(state, destination):
+        yield
+        planted = _lively_in(destination)
+        if planted is not None:
+            remove_tree(Path(destination))
+            raise _refused(planted)
 
 
 def _lively_in(path: str) -> str | None:
-    for _, folders, files in os.walk(path):
+    if os.path.isfile(path):
+        return _lively(os.path.dirname(path), os.path.basename(path))
+    for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
-            if name.casefold() in LIVELY:
-                return name
+            if found := _lively(folder, name):
+                return found
+    return None
+
+
+def _lively(folder: str, name: str) -> str | None:
+    from sandlot.evals.discovery import is_suite
+
+    path = Path(folder, name)
+    if name.casefold() in LIVELY or (path.is_file() and is_suite(path)):
+        return name
     return None
 
 

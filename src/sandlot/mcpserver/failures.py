@@ -35,7 +35,8 @@ def failure_text(error: SandlotError, tool: Tool | None, shown: tuple[Tool, ...]
     if hint:
         lines.append(f"hint: {one_line(hint, LONGEST_MESSAGE)}")
     if error.details:  # what a patch or a tree holds, so it comes from inside
-        lines.append(origin_line(workspace, "details"))
+        suites = tool is not None and tool.operation.startswith("eval_")
+        lines.append(origin_line(*("suites", "details", "eval") if suites else (workspace, "details")))
         lines += [f"  {one_line(_options(line))}" for line in error.details[:DETAILS]]
         if len(error.details) > DETAILS:
             lines.append(f"  ... and {len(error.details) - DETAILS} more")
@@ -44,8 +45,10 @@ def failure_text(error: SandlotError, tool: Tool | None, shown: tuple[Tool, ...]
 
 def for_tools(hint: str, tool: Tool | None, shown: tuple[Tool, ...]) -> str:
     """A hint for somebody who has these tools and no command line; empty when it would send them elsewhere."""
+    from sandlot.evals.requests import EVALS
     from sandlot.operations.catalog import BY_COMMAND
 
+    commands = {**BY_COMMAND, **{each.command: each.name for each in EVALS.values()}}
     names = {each.name for each in shown}
     missing = False
 
@@ -53,7 +56,7 @@ def for_tools(hint: str, tool: Tool | None, shown: tuple[Tool, ...]) -> str:
         nonlocal missing
         words = tuple(found[1].split())
         for count in range(len(words), 0, -1):
-            name = BY_COMMAND.get(words[:count])
+            name = commands.get(words[:count])
             if name is not None:
                 missing |= name not in names
                 rest = " ".join(words[count:])

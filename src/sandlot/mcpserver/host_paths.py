@@ -29,10 +29,10 @@ Fields = dict[str, Any]
 
 
 def names_host(operation: str) -> bool:
-    """Whether the operation has an argument that names something on the host."""
-    from sandlot.operations import catalog
+    """Whether the operation has an argument that names something on the host, or works on the project itself."""
+    from sandlot.evals.requests import EVALS, load
 
-    return any(about.host_path for _, about in catalog.load(operation).arguments())
+    return operation in EVALS or any(about.host_path for _, about in load(operation).arguments())
 
 
 def host_fields(

@@ -28,7 +28,7 @@ from sandlot.mcpserver.creating import Creating
 from sandlot.mcpserver.failures import failure_text
 from sandlot.mcpserver.host_paths import names_host
 from sandlot.mcpserver.project import Project, ProjectOptions, folder_of_root
-from sandlot.mcpserver.tools import Tool, find_tool, tools_of
+from sandlot.mcpserver.tools import Tool, exists, find_tool, tools_of
 from sandlot.modes import StartupMode, Surface, surface
 from sandlot.paths import Paths
 from sandlot.sdk import Sandlot
@@ -166,15 +166,13 @@ class SandlotServer(Server[None]):
         return types.ReadResourceResult(contents=[text])
 
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        from sandlot.operations import catalog
-
         arguments = params.arguments or {}
         tool: Tool | None = None
         try:
             try:
                 tool = find_tool(self.tools, self.shown, params.name)
             except UsageError as error:
-                if not any(params.name == known for known, _, _ in catalog.LINES):
+                if not exists(params.name):
                     text = f"{error.message} in {self.shown.name}"
                     raise MCPError(types.INVALID_PARAMS, one_line(text)) from None
                 raise

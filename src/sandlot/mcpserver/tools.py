@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from sandlot.errors import UsageError
+from sandlot.evals.requests import EVALS, EvalOperation, load
 from sandlot.modes import FULL, NEVER, UNSEEN, Shown, Surface
 from sandlot.operations import catalog
 from sandlot.operations.operation import Argument, Operation
 
-__all__ = ["Tool", "find_tool", "tools_of", "visible_bytes"]
+__all__ = ["Tool", "exists", "find_tool", "tools_of", "visible_bytes"]
 
 _FIELDS = {
     ("workspace_exec", "command"): "shell",
@@ -27,6 +28,8 @@ _FIELDS = {
 """Arguments called otherwise than the request's field: a model writes one shell line, and names one workspace."""
 _REQUIRED = {("file_write", "content"), ("patch_apply", "patch"), *(key for key in _FIELDS)}
 _RUNS = frozenset({"workspace_exec", "workspace_run", "service_start", "shell_open", "shell_write"})
+_REACHES_OUT = frozenset({"eval_run"})
+"""Whatever the surface lets workspaces have: the suites' targets, models among them, have networks of their own."""
 _TEXT = 8 << 20
 """Most characters of one text argument; a larger one is a mistake, and would be copied several times."""
 _ITEMS = 1000
@@ -85,7 +88,7 @@ class Tool:
 
     def request(self, arguments: Mapping[str, Any]) -> Any:
         """The request itself. Raises UsageError."""
-        return catalog.load(self.operation).request(**self.fields(arguments))
+        return load(self.operation).request(**self.fields(arguments))
 
 
 def tools_of(surface: Surface) -> tuple[Tool, ...]:
@@ -93,7 +96,7 @@ def tools_of(surface: Surface) -> tuple[Tool, ...]:
     shown = surface.tools or tuple(_everything(name) for name, _, _ in catalog.LINES if name not in UNSEEN)
     found = []
     for each in shown:
-        operation = catalog.load(each.operation)
+        operation = load(each.operation)
         if not surface.read_only or operation.effect.read_only:
             found.append(_tool(surface, each, operation))
     return tuple(found)
@@ -104,10 +107,14 @@ def find_tool(tools: tuple[Tool, ...], surface: Surface, name: str) -> Tool:
     for each in tools:
         if each.name == name:
             return each
-    exists = any(name == known for known, _, _ in catalog.LINES)
     why = "read-only server" if surface.read_only else "startup mode" if surface.name != FULL else "profile"
-    about = f"the {why} {surface.name} does not show {name}" if exists else f"there is no tool {name[:80]!r}"
+    about = f"the {why} {surface.name} does not show {name}" if exists(name) else f"there is no tool {name[:80]!r}"
     raise UsageError(about, hint="tools: " + ", ".join(each.name for each in tools))
+
+
+def exists(name: str) -> bool:
+    """Whether any surface could show a tool of that name."""
+    return name in EVALS or any(name == known for known, _, _ in catalog.LINES)
 
 
 def visible_bytes(tools: tuple[Tool, ...]) -> int:
@@ -130,7 +137,7 @@ def _everything(name: str) -> Shown:
     return Shown(name, operation.summary, arguments)
 
 
-def _tool(surface: Surface, shown: Shown, operation: Operation[Any, Any]) -> Tool:
+def _tool(surface: Surface, shown: Shown, operation: Operation[Any, Any] | EvalOperation) -> Tool:
     abouts = {field.name: (field, about) for field, about in operation.arguments()}
     hints = typing.get_type_hints(operation.request)
     inputs = []
@@ -155,9 +162,11 @@ def _tool(surface: Surface, shown: Shown, operation: Operation[Any, Any]) -> Too
     )
 
 
-def _annotations(surface: Surface, shown: Shown, operation: Operation[Any, Any]) -> dict[str, bool]:
+def _annotations(surface: Surface, shown: Shown, operation: Operation[Any, Any] | EvalOperation) -> dict[str, bool]:
     """All four; a command reaches the world only where the surface lets a workspace have a network."""
-    open_world = _has_network(surface) and (shown.operation in _RUNS or "allow_preset" in shown.arguments)
+    open_world = shown.operation in _REACHES_OUT or (
+        _has_network(surface) and (shown.operation in _RUNS or "allow_preset" in shown.arguments)
+    )
     return {
         "readOnlyHint": operation.effect.read_only,
         "destructiveHint": operation.effect.destructive,

@@ -33,11 +33,14 @@ def denied_during(context: Context, record: WorkspaceRecord, command: CommandRec
     return denials.summed(_read(context, record, since=command.started_at, until=until))
 
 
-def recent_denials(context: Context, record: WorkspaceRecord) -> tuple[Denial, ...]:
-    """The last ones, oldest first."""
-    return tuple(_read(context, record)[-RECENT:])
+def recent_denials(context: Context, record: WorkspaceRecord, *, ask: bool = True) -> tuple[Denial, ...]:
+    """The last ones, oldest first; without ``ask`` those that are written down already."""
+    return tuple(_read(context, record, ask=ask)[-RECENT:])
 
 
-def _read(context: Context, record: WorkspaceRecord, since: str = "", until: str = "~") -> list[Denial]:
-    serving.collect_denials(context, record)
+def _read(
+    context: Context, record: WorkspaceRecord, since: str = "", until: str = "~", *, ask: bool = True
+) -> list[Denial]:
+    if ask:
+        serving.collect_denials(context, record)
     return denials.read(context.paths.workspace(record.id).denials, since=since, until=until)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
-__all__ = ["Argument", "Caller", "Effect", "Operation", "argument"]
+__all__ = ["Argument", "Caller", "Effect", "Operation", "argument", "arguments_of", "check_numbers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,24 @@ class Effect:
     idempotent: bool = False
 
 
+def arguments_of(request: Any) -> list[tuple[dataclasses.Field[Any], Argument]]:
+    """The fields of a request, or of its class, and how to present them, in order."""
+    return [(each, each.metadata["argument"]) for each in dataclasses.fields(request)]
+
+
+def check_numbers(request: object) -> None:
+    """Whether every number of a request is within its bounds. Raises UsageError."""
+    for each, about in arguments_of(request):
+        value = getattr(request, each.name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        least = 0 if about.kind == "size" and about.least is None else about.least
+        if least is not None and value < least:
+            raise UsageError(f"{each.name} must be at least {least}")
+        if about.most is not None and value > about.most:
+            raise UsageError(f"{each.name} must be at most {about.most}")
+
+
 def _no_progress(_phase: str, _done: int, _total: int) -> None:
     return None
 
@@ -103,15 +121,7 @@ class Operation(Generic[Req, Res]):
 
     def invoke(self, context: Context, request: Req, caller: Caller | None = None) -> Res:
         """Check the request's numbers, then run. Raises UsageError, and whatever the operation raises."""
-        for each, about in self.arguments():
-            value = getattr(request, each.name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                continue
-            least = 0 if about.kind == "size" and about.least is None else about.least
-            if least is not None and value < least:
-                raise UsageError(f"{each.name} must be at least {least}")
-            if about.most is not None and value > about.most:
-                raise UsageError(f"{each.name} must be at most {about.most}")
+        check_numbers(request)
         caller = caller or Caller()
         workspace = getattr(request, "workspace", None)
         if workspace is None or not context.store.secretive(workspace):
@@ -128,7 +138,4 @@ class Operation(Generic[Req, Res]):
 
     def arguments(self) -> list[tuple[dataclasses.Field[Any], Argument]]:
         """The request's fields and how to present them, in order."""
-        return [
-            (each, each.metadata["argument"])
-            for each in dataclasses.fields(self.request)  # type: ignore[arg-type]  # every request is a dataclass
-        ]
+        return arguments_of(self.request)

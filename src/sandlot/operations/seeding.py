@@ -18,7 +18,7 @@ from sandlot.workspaces.context import Context
 
 __all__ = ["SeedRequest", "idle_timeout_of", "lifetime_of", "source_of", "toolchains_of"]
 
-_TOO_MUCH = ("/", "/dev", "/etc", "/run", "/var")
+_TOO_MUCH = ("/", "/dev", "/etc", "/home", "/run", "/tmp", "/var", "/var/lib", "/var/tmp")  # noqa: S108  refused
 _TAKEN = ("bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "workspace")
 """Top folders that a workspace has of its own: nothing can be mounted below what it can write or what is read-only."""
 
@@ -78,8 +78,11 @@ def toolchains_of(request: SeedRequest) -> tuple[str, ...]:
         real = os.path.realpath(path)
         if real == home or home.startswith(real.rstrip("/") + "/") or real in _TOO_MUCH:
             raise UsageError(f"{path} is too much to show", hint="name the folder that holds bin/ and lib/")
-        if path.split("/")[1] in _TAKEN or path == HOME or path.startswith(HOME + "/"):
+        below_own = f"{path}/".startswith((f"{HOME}/", "/var/run/"))
+        if path.split("/")[1] in _TAKEN or below_own:
             raise UsageError(f"{path} cannot be shown at its own path inside", hint="/usr is inside already")
+        if ":" in path:
+            raise UsageError(f"{path} cannot be put on PATH: its name has a colon", hint="name a link to it")
         found.append(path)
     return tuple(found)
 

@@ -45,13 +45,14 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     record = context.store.find(request.workspace)
     with contextlib.suppress(StateUnwritable):  # a full disk: the history stays as it was, and looking still works
         commands.refresh(context, record)
+    responsive = commands.responsive(context, record)
     return Result(
         workspace=describe(context, record),
         running=tuple(each for each in context.store.unfinished_commands(record.id) if each.kind is not SERVICE),
         services=tuple(services.all_of(context, record)),
         commands=context.store.last_command(record.id),
-        responsive=commands.responsive(context, record),
-        denials=recent_denials(context, record),
+        responsive=responsive,
+        denials=recent_denials(context, record, ask=responsive),
     )
 
 

@@ -14,12 +14,12 @@ class Cancelled(BaseException):
 
 
 class Cancellation:
-    """Given to a call; ``cancel`` makes that call end its work and raise Cancelled. Safe from any thread."""
+    """Given to a call, or to several: ``cancel`` makes them end their work and raise Cancelled. From any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancelled = False
-        self._wake: Callable[[], None] | None = None
+        self._waiting: dict[object, Callable[[], None]] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -27,11 +27,11 @@ class Cancellation:
         return self._cancelled
 
     def cancel(self) -> None:
-        """End the call, now or as soon as it begins. Calling it again, or too late, does nothing."""
+        """End the calls, now or as soon as they begin. Calling it again, or too late, does nothing."""
         with self._lock:
             self._cancelled = True
-            if self._wake is not None:
-                self._wake()
+            for wake in self._waiting.values():
+                wake()
 
     def check(self) -> None:
         """Raise Cancelled if ``cancel`` was called."""
@@ -40,12 +40,16 @@ class Cancellation:
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """While the block waits for something, ``cancel`` calls ``wake``, which must make the wait end."""
+        """While the block waits for something, ``cancel`` calls ``wake``, which must make the wait end.
+
+        Several may wait at once, in threads or one within the other; each is woken. ``wake`` must not raise.
+        """
+        mine = object()
         with self._lock:
             self.check()
-            self._wake = wake
+            self._waiting[mine] = wake
         try:
             yield
         finally:
             with self._lock:
-                self._wake = None
+                del self._waiting[mine]

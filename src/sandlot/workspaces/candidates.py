@@ -26,21 +26,32 @@ class Pair:
 class Selection:
     """A path filter: these files, and what lies below these folders. Empty: everything."""
 
-    paths: tuple[bytes, ...]
+    paths: frozenset[bytes]
+    above: frozenset[bytes]
+    """The folders that lead to them."""
 
     @classmethod
     def of(cls, paths: Sequence[bytes]) -> Selection:
         """From paths as a caller writes them: ``.``, ``src/`` and ``./src`` are understood."""
-        cleaned = [b"/".join(part for part in path.split(b"/") if part not in (b"", b".")) for path in paths]
-        return cls(() if b"" in cleaned else tuple(cleaned))
+        cleaned = {b"/".join(part for part in path.split(b"/") if part not in (b"", b".")) for path in paths}
+        if b"" in cleaned:
+            return cls(frozenset(), frozenset())
+        return cls(frozenset(cleaned), frozenset(folder for path in cleaned for folder in _folders(path)))
 
     def takes(self, path: bytes) -> bool:
         """Whether this path is meant."""
-        return not self.paths or any(path == one or path.startswith(one + b"/") for one in self.paths)
+        return not self.paths or path in self.paths or any(folder in self.paths for folder in _folders(path))
 
     def leads_to(self, folder: bytes) -> bool:
         """Whether something below this folder may be meant."""
-        return self.takes(folder) or any(one.startswith(folder + b"/") for one in self.paths)
+        return folder in self.above or self.takes(folder)
+
+
+def _folders(path: bytes) -> Iterator[bytes]:
+    """a, a/b of a/b/c."""
+    at = -1
+    while (at := path.find(b"/", at + 1)) >= 0:
+        yield path[:at]
 
 
 def candidates(old: View, new: View, selection: Selection) -> Iterator[Pair]:

@@ -20,6 +20,7 @@ from sandlot.errors import (
     Conflict,
     SandlotError,
     StateUnwritable,
+    WorkspaceFailure,
 )
 from sandlot.model.environment import split_label
 from sandlot.model.limits import Limits
@@ -61,6 +62,8 @@ __all__ = [
     "update",
 ]
 
+LOOK_S = 0.05
+"""How often to look whether a workspace in another container has ended."""
 STOP_GRACE_S = 2.0
 SYNC_S = 30.0
 """How long a guest may then take to write to its disk what its memory holds of it."""
@@ -84,8 +87,20 @@ def socket_of(context: Context, record: WorkspaceRecord) -> Path:
 
 
 def is_running(context: Context, record: WorkspaceRecord) -> bool:
-    """Whether its processes exist right now."""
-    return record.instance is not None and context.runtime(record.runtime).alive(record.instance)
+    """Whether its processes exist right now, here or in another container that shares our state folder."""
+    instance = record.instance
+    if instance is None or not context.runtime(record.runtime).alive(instance):
+        return False
+    return not process.foreign(instance.boot) or _listens(context, record)
+
+
+def _listens(context: Context, record: WorkspaceRecord) -> bool:
+    """Whether its agent takes connections: a socket is the kernel's, not a pid namespace's."""
+    try:
+        with Channel(socket_of(context, record)):
+            return True
+    except (SandlotError, OSError):
+        return False
 
 
 def state_of(context: Context, record: WorkspaceRecord) -> WorkspaceState:
@@ -264,7 +279,18 @@ def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
 
 
 def kill(context: Context, record: WorkspaceRecord, instance: Instance) -> None:
-    """End every process of an instance, on both sides of the wall. Ending an ended one is not an error."""
+    """End every process of an instance, on both sides of the wall. Ending an ended one is not an error.
+
+    Raises WorkspaceFailure when they are in another container.
+    """
+    if process.foreign(instance.boot):
+        until = time.monotonic() + process.KILL_WAIT_S  # its agent may have been told to end a moment ago
+        while instance == record.instance and _listens(context, record):
+            if time.monotonic() > until:
+                message = f"workspace {record.label} runs in another container, and its processes are out of reach"
+                raise WorkspaceFailure(message, hint="end it there")
+            time.sleep(LOOK_S)
+        return
     context.runtime(record.runtime).kill(instance)
     if instance.gateway_pid:
         from sandlot.workspaces.network import control

@@ -108,7 +108,7 @@ def reconcile(context: Context) -> Leftovers:
         if _owner_gone(record):
             found = replace(found, workspaces=found.workspaces + _drop(context, record))
             continue
-        if record.retired is not None:
+        if record.retired is not None and not process.foreign(record.retired.boot):
             found = replace(found, instances=found.instances + _finish(context, record))
         if record.instance is not None and not is_running(context, record):
             note_stopped(context, record)

@@ -105,6 +105,7 @@ TRICKS = {
     "a shadow of its insides": {"_pytest/__init__.py": SHADOW},
     "a report in place": {"/tmp/sandlot-report.xml": FORGED, "report.xml": FORGED},
     "an early end": {"calc.py": "import os\nos._exit(0)\n"},
+    "an end as if there were no runner": {"calc.py": "import os\nos._exit(127)\n"},
     "an exception": {"calc.py": "raise SystemExit(0)\n"},
     "all skipped": {"calc.py": "import pytest\npytest.skip('no', allow_module_level=True)\n"},
     "a broken runner": {"calc.py": "import os\nos.kill(os.getpid(), 9)\n"},

@@ -41,6 +41,13 @@ def test_what_a_target_does_not_report_is_skipped_and_not_passed(kind: str, conf
     assert found.error == ""
 
 
+def test_a_part_of_the_tokens_keeps_no_limit() -> None:
+    half = answer("x", usage=Usage(None, 5, None))
+    assert judge("token-usage", by=half, max_total=1000).skipped
+    found = judge("token-usage", by=half, max_total=1000, max_output=5)
+    assert (found.score, found.reasoning) == (1.0, "the target does not report tokens")
+
+
 @pytest.mark.parametrize(
     ("config", "score"),
     [

@@ -66,3 +66,10 @@ def test_what_the_test_does_not_expect_is_the_graders_error() -> None:
 
 def test_true_is_not_one() -> None:
     assert not judge("field-accuracy", '{"a": 1}', of=case(expected_output={"a": True}), fields=[{"path": "a"}]).passed
+
+
+def test_fields_that_may_be_missing_do_not_count_unless_all_are() -> None:
+    fields = [{"path": "a", "value": 1, "required": False}, {"path": "b", "value": 2, "required": False}]
+    assert judge("field-accuracy", '{"a": 1}', fields=fields).score == 1.0
+    found = judge("field-accuracy", "{}", fields=fields)
+    assert (found.score, found.error, found.skipped) == (0.0, "", False)

@@ -70,14 +70,39 @@ class Suites:
         return self.commands.run(["eval", *words], self.folder, surroundings)
 
     def both_refuse(self, text: str, *options: str) -> str:
-        """What validate and run say about a suite on stderr; they say the same, and exit with 2."""
+        """What validate and run say about a suite on stderr; they say the same, exit with 2, and nothing was run."""
         self.write("s.eval.yaml", text)
         validated = self.run("validate", "s.eval.yaml", *options)
-        ran = self.run("run", "s.eval.yaml", "--dry-run", *options)
+        ran = self.run("run", "s.eval.yaml", *options)
         assert (validated.returncode, ran.returncode) == (2, 2), (validated, ran)
         assert validated.stderr == ran.stderr
         assert "Traceback" not in validated.stderr
+        assert self.manifests() == []
         return validated.stderr
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """``run.json`` of every run, the first one first."""
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob(".sandlot/runs/*/run.json"))]
+
+    def workspaces(self) -> list[dict[str, Any]]:
+        """All that there are."""
+        done = self.commands.run(["workspace", "list", "--json"], self.folder, clean_environment(self.state))
+        return list(json.loads(done.stdout)["workspaces"])
+
+    def pooled(self) -> int:
+        """How many prepared bases there are; fails when there is any other workspace."""
+        kinds = [each["labels"].get("sandlot.eval.kind") for each in self.workspaces()]
+        assert set(kinds) <= {"pool"}, kinds
+        return len(kinds)
+
+    def ran(self, text: str, *options: str) -> dict[str, Any]:
+        """The workspace plan in ``run.json`` after ``eval run`` has run a suite for real, and passed."""
+        self.write("s.eval.yaml", text)
+        done = self.run("run", "s.eval.yaml", *options)
+        assert done.returncode == 0, done
+        (plan,) = self.manifests()[-1]["plans"].values()
+        assert isinstance(plan, dict)
+        return plan
 
     def explained(self, text: str, *options: str) -> dict[str, tuple[Any, str]]:
         """Name -> (value, origin) of the workspace settings as ``eval run --explain`` tells them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def test_a_task_is_a_suite_of_one_test(task: Task) -> None:
     (test,) = suite.tests
     assert (suite.name, test.id, test.tags, test.timeout_s) == ("org/hello", "hello", ("easy",), 60)
     assert test.prompt == "Write hi to /workspace/hello.txt, not to /application.\n"
-    assert [grader.type for grader in test.graders] == ["command"]
+    assert [grader.type for grader in test.graders] == ["tests"]
+    assert suite.execution.threshold == 1.0
 
 
 def test_solution_and_tests_are_not_where_the_hook_looks(task: Task) -> None:
@@ -122,6 +124,16 @@ def trials(report: object) -> list[dict[str, Any]]:
         ("FROM ubuntu AS build\nWORKDIR /app\n", "several stages"),
         ("FROM ubuntu\n", "no WORKDIR"),
         ("FROM ubuntu\nWORKDIR /app\nWORKDIR /other\n", "3:1: WORKDIR /other is not run"),
+        ("FROM ghcr.io/somebody/python:3.11\nWORKDIR /app\n", "is not what this machine has"),
+        ("FROM ubuntu\nWORKDIR /app\nFROM debian\n", "3:1: builds of several stages"),
+        ("WORKDIR /app\nFROM ubuntu\n", "it does not begin with FROM"),
+        ("", "it does not begin with FROM"),
+        ("FROM ubuntu\nWORKDIR /app\nENV PATH /x:$PATH\n", "3:1: ENV PATH cannot be set"),
+        ("FROM ubuntu\nWORKDIR /app\nENV A='x\n", "3:1: ENV cannot be read"),
+        ('FROM ubuntu\nWORKDIR /app\nRUN ["a",\n', "3:1: RUN cannot be read"),
+        ('FROM ubuntu\nWORKDIR /app\nCOPY ["a", 3]\n', "3:1: COPY cannot be read"),
+        ('FROM ubuntu\nWORKDIR /app\nCOPY "a\n', "3:1: COPY cannot be read"),
+        ("FROM ubuntu\nWORKDIR /app\nSHELL {}\n", "3:1: this shell is not run"),
         ("FROM ubuntu\nWORKDIR /app\nUSER nobody\n", "3:1: USER is not run"),
         ("FROM ubuntu\nWORKDIR /app\nENTRYPOINT x\n", "3:1: ENTRYPOINT is not run"),
         ("FROM ubuntu\nWORKDIR /app\nENV PATH=/x\n", "3:1: ENV PATH cannot be set"),
@@ -149,7 +161,17 @@ def test_a_dockerfile_that_needs_an_image_is_refused(task: Task, dockerfile: str
         ("[environment]\ngpus = 1\n", "tasks that need GPUs are not run"),
         ("[environment]\nhealthcheck = {command = 'x'}\n", "whose environment is a service"),
         ("[verifier]\nenvironment_mode = 'separate'\n", "in an image of their own"),
-        ("[verifier]\nenv = {KEY = '${SURELY_NOT_SET}'}\n", "the variable SURELY_NOT_SET is not set"),
+        ("[environment]\nenv = {KEY = '${HOME}'}\n", "KEY would put a variable of this machine into the workspace"),
+        ("[environment]\nenv = {PATH = '/x'}\n", "environment.env: PATH cannot be set"),
+        ("[environment]\nenv = {A = ['x']}\n", "environment.env is not a table of texts"),
+        ("[environment]\nallowed_hosts = ['pypi.org']\n", "tasks that name hosts to reach are not run"),
+        ("[environment]\nworkdir = '/other'\n", "2:1: WORKDIR /app is not run"),
+        ("[environment]\nworkdirr = '/other'\n", "unknown field environment.workdirr"),
+        ("[agent]\ntimeout_sec = 'soon'\n", "agent.timeout_sec is no number of seconds above 0"),
+        ("[agent]\ntimeout_sec = nan\n", "agent.timeout_sec is no number of seconds above 0"),
+        ("agent = 3\n", "agent is not a table"),
+        ("[task]\nkeywords = 'easy'\n", "task.keywords is not a list of texts"),
+        ("schema_version = '2.0'\n", "version '2.0' of the format is not known"),
         ("[agent]\nuser = 'x'\n", "agents as another user"),
         ("= 3\n", "no valid TOML"),
     ],
@@ -177,6 +199,62 @@ def test_a_task_that_lacks_something_is_refused(task: Task, file: str) -> None:
     assert f"there is no {file}" in task.refused()
 
 
-def test_variables_for_the_tests_may_have_a_default(task: Task) -> None:
-    task.toml("[verifier]\nenv = {KEY = '${SURELY_NOT_SET:-fallback}'}\n")
-    assert task.load().tests[0].graders[0].config["env"]["KEY"] == "fallback"
+def reward_of(task: Task, test_sh: str, **environ: str) -> tuple[str, float | None, str]:
+    """Outcome, score and reason of a run with that test.sh."""
+    task.suites.write("tasks/hello/tests/test.sh", test_sh)
+    task.suites.write(".sandlot/targets.yaml", "targets:\n  - {name: any, kind: mock, files: {hello.txt: hi}}\n")
+    task.suites.run("run", "tasks", "--target", "any", "--json", environ=environ)
+    (found,) = trials(json.loads(task.suites.run("report", "latest", "--format", "json").stdout))
+    return found["outcome"], found["score"], json.dumps(found)
+
+
+LOGS = "mkdir -p /logs/verifier; cd /logs/verifier; "
+
+
+REWARDS = {
+    "echo 0.25 > reward.txt": ("fail", 0.25),
+    "echo 0.99 > reward.txt": ("fail", 0.99),
+    'echo \'{"reward": 1.0, "speed": 0.3}\' > reward.json; exit 3': ("pass", 1.0),
+    "echo '{\"reward\": 0.5}' > reward.json": ("fail", 0.5),
+    "echo '{\"reward\": 7}' > reward.json": ("fail", 0.0),
+    "echo '{\"speed\": 1}' > reward.json": ("fail", 0.0),
+    "echo nan > reward.txt": ("fail", 0.0),
+    "true": ("fail", 0.0),
+    "echo 1 > reward.txt; kill -9 $$": ("fail", 0.0),
+}
+
+
+def test_a_reward_is_the_score_and_only_all_of_it_passes(task: Task) -> None:
+    shutil.rmtree(task.suites.folder / "tasks")
+    for number, script in enumerate(REWARDS):
+        folder = f"tasks/t{number}"
+        task.suites.write(f"{folder}/task.toml", "")
+        task.suites.write(f"{folder}/instruction.md", "Do it.\n")
+        task.suites.write(f"{folder}/environment/Dockerfile", "FROM ubuntu\nWORKDIR /app\n")
+        task.suites.write(f"{folder}/tests/test.sh", LOGS + script)
+    task.suites.write(".sandlot/targets.yaml", "targets:\n  - {name: any, kind: mock, files: {hello.txt: hi}}\n")
+    task.suites.run("run", "tasks", "--json")
+    found = trials(json.loads(task.suites.run("report", "latest", "--format", "json").stdout))
+    by_test = {each["trial"]["test"]: (each["outcome"], each["score"]) for each in found}
+    assert [by_test[f"t{number}"] for number in range(len(REWARDS))] == list(REWARDS.values())
+
+
+def test_a_task_that_names_its_folder_needs_no_workdir_and_its_variables_are_set(task: Task) -> None:
+    task.toml("[environment]\nworkdir = '/app'\nenv = {COLOUR = 'green'}\n")
+    task.dockerfile("FROM docker.io/library/ubuntu\nRUN mkdir -p /app/a && echo $COLOUR > /app/a/b\nEXPOSE 80\n")
+    check = 'test "$(cat /app/a/b) $COLOUR" = "green green" && echo 1 > reward.txt'
+    assert reward_of(task, LOGS + check)[0] == "pass"
+
+
+def test_variables_for_the_tests_are_looked_up_when_they_run_and_kept_out_of_what_is_kept(
+    task: Task,
+) -> None:
+    task.toml("[verifier]\nenv = {KEY = '${SURELY_NOT_SET}', OTHER = '${SURELY_NOT_SET:-fallback}'}\n")
+    script = LOGS + 'echo "got $KEY"; [ "$KEY$OTHER" = 0123456789abcdef0123456789abcdef ] && echo 1 > reward.txt'
+    outcome, _, found = reward_of(task, script)  # nobody was asked for it before
+    assert outcome == "error"
+    assert "the variable SURELY_NOT_SET is not set" in found
+    outcome, _, found = reward_of(task, script, SURELY_NOT_SET="0123456789abcdef")
+    assert outcome == "pass"
+    assert "got [KEY]" in found
+    assert "0123456789abcdef" not in found

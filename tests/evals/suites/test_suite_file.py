@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,6 @@ def test_members_of_a_composite_are_graders_of_their_own(suites: Suites) -> None
     assert names(grader.config["graders"]) == [("is-json", "is-json"), ("is-json-2", "is-json")]
 
 
-@pytest.mark.parametrize("aggregator", ["{type: code_judge, path: x.js}", "{type: llm-judge, prompt: x}"])
-def test_members_are_put_together_by_arithmetic_alone(suites: Suites, aggregator: str) -> None:
-    composite = f"{{type: composite, assert: [{{type: is-json}}], aggregator: {aggregator}}}"
-    error = suites.refused(f"tests: [{{id: a, input: x, assert: [{composite}]}}]\n")
-    assert "tests[0].assert[0].aggregator" in error.message
-    assert "members are put together by arithmetic" in "\n".join((error.hint, *error.details))
-
-
 def test_a_prompt_that_names_a_file_needs_the_file(suites: Suites) -> None:
     text = "tests: [{id: a, input: x, assert: [{type: llm-grader, prompt: prompts/judge.md}]}]\n"
     assert "the prompt 'prompts/judge.md' does not exist" in suites.refused(text).message
@@ -327,6 +320,15 @@ def test_json_lines_alone_are_a_suite(suites: Suites) -> None:
     suites.write("d.jsonl", '{"id": "a", "input": "x", "criteria": "y"}\n')
     (suite,) = load_suites([suites.folder / "d.jsonl"])
     assert (suite.name, [test.id for test in suite.tests]) == ("d", ["a"])
+
+
+@pytest.mark.parametrize("name", ["x.eval.yaml", "evals.json"])
+def test_a_pipe_among_suites_is_an_error_and_nobody_waits_for_it(suites: Suites, name: str) -> None:
+    os.mkfifo(suites.folder / name)
+    for word in (name, "."):
+        done = suites.run("validate", word)
+        assert done.returncode == 2
+        assert f"{name}: is no regular file" in done.stderr
 
 
 # -- input files, variables --------------------------------------------------------------------------------------------

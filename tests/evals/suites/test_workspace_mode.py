@@ -109,8 +109,8 @@ def test_a_workspace_path_option_that_is_a_file_is_an_error(suites: Suites) -> N
 
 def test_the_static_option_needs_a_folder_from_somewhere(suites: Suites) -> None:
     assert "--workspace-mode static needs a folder" in suites.both_refuse(TEST, "--workspace-mode", "static")
-    text = f"workspace: {{path: {suites.folder}}}\n{TEST}"
-    assert suites.explained(text, "--workspace-mode", "static")["path"] == (str(suites.folder), "s.eval.yaml:1:13")
+    text = f"workspace: {{path: ./own}}\n{TEST}"
+    assert suites.explained(text, "--workspace-mode", "static")["path"] == (f"{suites.folder}/own", "s.eval.yaml:1:13")
 
 
 def test_a_mode_option_that_does_not_exist_is_an_error(suites: Suites) -> None:

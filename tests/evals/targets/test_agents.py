@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from sandlot.errors import UsageError
-from sandlot.evals.outcomes import TargetAnswer
+from sandlot.evals.outcomes import TargetAnswer, Usage
 from sandlot.evals.targets import check_target, run_target
 from sandlot.evals.targets.agents.claude_code import ClaudeCode
 from sandlot.evals.targets.replay import STREAMS as STREAM_KINDS
@@ -197,8 +198,6 @@ def test_no_folder_is_shown_that_holds_the_targets_file(programs: Path) -> None:
             check_target(target("codex", folder, binary=str(path)))
     with pytest.raises(UsageError, match="holds this targets file"):
         check_target(target("cli", programs / ".sandlot", command="x", toolchains=[".."]))
-    with pytest.raises(UsageError, match="cannot be shown"):
-        check_target(target("cli", programs, command="x", toolchains=["/var/tmp/agents"]))
 
 
 def test_only_the_folder_of_the_program_is_shown(programs: Path) -> None:
@@ -241,3 +240,89 @@ def test_a_stream_without_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPa
     found = stream.answer(1, "", "", False)
     assert (found.text, found.error) == ("the end", "")
     assert len(found.messages) < 12
+
+
+USAGE = {
+    "claude-code": (20, 10, 0.00028),
+    "codex": (20, 10, None),
+    "opencode": (20, 10, None),  # it knows no price of that model, and says 0
+    "gemini-cli": (20, 10, None),
+    "copilot-cli": (None, 10, None),
+}
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_what_an_agent_used_is_what_its_stream_says_and_unknown_is_not_nothing(kind: str) -> None:
+    used = read(kind, *(STREAMS / f"{AGENTS[kind]}.jsonl").read_text().splitlines()).usage
+    given, got, cost = USAGE[kind]
+    assert (used.input_tokens, used.output_tokens) == (given, got)
+    assert used.cost_usd == (None if cost is None else pytest.approx(cost))
+
+
+BARE = {
+    "claude-code": '{"type":"result","subtype":"success","result":"x"}',
+    "codex": '{"type":"turn.completed"}',
+    "opencode": '{"type":"step_finish","part":{"reason":"stop"}}',
+    "gemini-cli": '{"type":"result","status":"success"}',
+    "copilot-cli": '{"type":"result","exitCode":0}',
+}
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_what_a_stream_does_not_say_is_unknown(kind: str) -> None:
+    found = read(kind, BARE[kind])
+    assert found.error == ""
+    assert found.usage == Usage(None, None, None)
+
+
+def test_tokens_are_counted_with_caches_and_thoughts_and_each_once() -> None:
+    claude = {"input_tokens": 3, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100, "output_tokens": 7}
+    assert usage("claude-code", {"type": "result", "usage": claude, "total_cost_usd": 0.5}) == Usage(123, 7, 0.5)
+    # Of the thread so far, each time.
+    turns = [{"type": "turn.completed", "usage": {"input_tokens": n, "output_tokens": n}} for n in (10, 25)]
+    assert usage("codex", *turns) == Usage(25, 25, None)
+    tokens = {"total": 145, "input": 10, "output": 5, "reasoning": 30, "cache": {"read": 60, "write": 40}}
+    steps = [{"type": "step_finish", "part": {"reason": "stop", "tokens": tokens, "cost": 0.25}}] * 2
+    assert usage("opencode", *steps) == Usage(220, 70, 0.5)
+    stats = {"input_tokens": 50, "output_tokens": 5, "total_tokens": 85, "cached": 40}
+    assert usage("gemini-cli", {"type": "result", "status": "success", "stats": stats}) == Usage(50, 35, None)
+
+
+def usage(kind: str, *events: dict[str, Any]) -> Usage:
+    return read(kind, *map(json.dumps, events)).usage
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e999", "-1", "true", '"7"', "[7]", "null", "NaN"])
+def test_numbers_that_are_none_are_unknown(kind: str, number: str) -> None:
+    stream = (STREAMS / f"{AGENTS[kind]}.jsonl").read_text()
+    for name in ("input_tokens", "output_tokens", "total_cost_usd", "input", "output", "outputTokens", "cost", "total"):
+        stream = re.sub(rf'("{name}": ?)[0-9.e-]+', rf"\g<1>{number}", stream)
+    found = read(kind, *stream.splitlines())
+    assert found.error == ""
+    assert found.usage.output_tokens is None
+    assert found.usage.cost_usd is None
+
+
+def test_drops_of_one_message_become_one_text() -> None:
+    drop = '{"type":"message","role":"assistant","content":"ab","delta":true}'
+    found = read("gemini-cli", *[drop] * 50_000, BARE["gemini-cli"])
+    assert found.text == "ab" * 50_000
+    assert [each["role"] for each in found.messages] == ["assistant"]
+
+
+def test_after_more_events_than_are_kept_the_end_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandlot.evals.targets.transcript.MAX_EVENTS", 10)
+    message = '{"type":"message","role":"assistant","content":"x"}'
+    found = read("gemini-cli", *[message] * 30, BARE["gemini-cli"])
+    assert (found.error, found.text) == ("", "x")
+    assert len(found.messages) == 10
+    assert read("gemini-cli", *[message] * 30, ERRORS["gemini-cli"]).error.endswith("credit is low")
+
+
+@pytest.mark.parametrize("depth", [300, 900, 5_000, 200_000])
+def test_an_event_without_a_bottom_breaks_nothing(depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    event = '{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"1","content":%s}]}}' % deep
+    call = '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"1","name":"T","input":{}}]}}'
+    assert read("claude-code", call, event, BARE["claude-code"]).error == ""

@@ -72,7 +72,7 @@ def test_a_command_has_nothing_on_standard_input(workspace: Workspace) -> None:
         ("echo trouble >&2; exit 3", "exit status 3: trouble"),
         ("no-such-program", "exit status 127"),
         ("kill -9 $$", "exit status 137"),
-        ("true {OUTPUT_FILE}", "left no output file"),
+        ("true {OUTPUT_FILE}", "left no output file that can be used"),
     ],
 )
 def test_a_command_that_fails_is_an_error_and_no_answer(workspace: Workspace, command: str, why: str) -> None:
@@ -125,6 +125,14 @@ def test_an_answer_in_json_brings_its_transcript(workspace: Workspace) -> None:
     assert (found.usage.input_tokens, found.usage.output_tokens, found.usage.cost_usd) == (3, 4, 0.5)
 
 
+@pytest.mark.parametrize("claim", ["0", "99999999"])
+def test_time_is_measured_whatever_a_target_claims(workspace: Workspace, claim: str) -> None:
+    reply = f'{{"text":"hi","duration_ms":{claim}}}'
+    found = run_target(target("cli", command=f"echo '{reply}'; sleep 0.01"), case(), workspace)
+    assert found.text == "hi"
+    assert 10 <= found.duration_ms < 99999999
+
+
 def test_on_the_host_only_when_it_is_written(tmp_path: Path) -> None:
     spec = target("cli", tmp_path, Placement.HOST, command="pwd; printf %s {PROMPT}")
     assert run_target(spec, case(NASTY), None).text == f"{tmp_path}\n{NASTY}".removesuffix("\n")
@@ -168,3 +176,29 @@ def test_what_a_target_needs_is_known_before_its_workspace_is_made(tmp_path: Pat
     assert needs.toolchains == (str(tmp_path / "agent"),)
     assert needs.allow == ("pypi.org", "api.example.com")
     assert needs.secrets["KEY"].env == "MY_KEY"
+
+
+def test_an_output_file_on_the_host_is_a_regular_file_or_none(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the operator")
+    for left in ("mkfifo {OUTPUT_FILE}", f"ln -s {tmp_path}/secret {{OUTPUT_FILE}}", "mkdir {OUTPUT_FILE}"):
+        found = run_target(target("cli", tmp_path, Placement.HOST, command=left), case(), None)
+        assert "left no output file that can be used" in found.error, left
+        assert found.text == ""
+
+
+def test_an_answer_that_is_too_large_is_an_error_and_not_cut(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandlot.evals.targets.cli.ANSWER_BYTES", 1000)
+    monkeypatch.setattr("sandlot.evals.targets.commandline.KEPT_BYTES", 1000)
+    for command in ("head -c 1001 /dev/zero", "head -c 1001 /dev/zero >{OUTPUT_FILE}"):
+        assert run_target(target("cli", command=command), case(), workspace).error, command
+    for command in ("head -c 1000 /dev/zero", "head -c 1000 /dev/zero >{OUTPUT_FILE}"):
+        assert run_target(target("cli", command=command), case(), workspace).error == "", command
+
+
+def test_several_messages_become_one_prompt_that_says_who_spoke(workspace: Workspace) -> None:
+    said = (("user", "2+2?"), ("assistant", "4"), ("user", "and 3+3?"))
+    messages = tuple(Message(role, (Part(text),)) for role, text in said)
+    found = run_target(target("cli", command="cat {PROMPT_FILE}"), case(input=messages), workspace)
+    assert found.text == "user: 2+2?\n\nassistant: 4\n\nuser: and 3+3?"

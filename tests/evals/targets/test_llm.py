@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandlot.errors import UsageError
-from sandlot.evals.cases import TargetSpec
+from sandlot.evals.cases import Message, Part, TargetSpec
 from sandlot.evals.targets import check_target, run_target
 from sandlot.workspaces.cancellation import Cancellation, Cancelled
 from tests.evals.subjects import case, target
@@ -107,6 +107,28 @@ def test_a_busy_server_is_asked_again_and_others_are_not() -> None:
     with Server((401, b"who are you", {})) as server:
         assert "401: who are you" in run_target(server.target(), case(), None).error
         assert len(server.requests) == 1
+
+
+def test_a_key_that_a_server_quotes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "k-123456")
+    with Server((401, b"no such key: k-123456", {})) as server:
+        assert "no such key: [key]" in run_target(server.target(api_key_env="MY_KEY"), case(), None).error
+
+
+@pytest.mark.parametrize("status", [429, 500, 529, 401, 404])
+def test_a_provider_in_trouble_is_an_error_and_no_answer(status: int) -> None:
+    with Server(*[(status, b"sorry", {"Retry-After": "0"})] * 2) as server:
+        found = run_target(server.target(retries=1), case(), None)
+    assert (found.text, found.timed_out) == ("", False)
+    assert f"answered {status}: sorry" in found.error
+
+
+def test_messages_are_handed_on_as_they_are_written(model: FakeModel) -> None:
+    said = (("system", "be brief"), ("user", "2+2?"), ("assistant", "4"), ("user", "and 3+3?"))
+    messages = tuple(Message(role, (Part(text),)) for role, text in said)
+    run_target(target("llm", base_url=f"{model.url}/v1", model="m"), case(input=messages), None)
+    (_, body) = model.requests[0]
+    assert [(each["role"], each["content"]) for each in body["messages"]] == list(said)
 
 
 @pytest.mark.parametrize(

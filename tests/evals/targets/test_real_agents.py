@@ -24,7 +24,7 @@ COMMAND = "cat greeting.txt && echo made >made.txt"
 
 
 def installed(program: str, folder: Path) -> str:
-    """The program, in a folder that can be shown: /var/tmp is a link inside, and nothing can be mounted below it."""
+    """The program, in a folder of this test alone."""
     modules = Path(client(program)).parent.parent
     copy = folder / "clients" / "node_modules"
     shutil.copytree(modules, copy, symlinks=True, copy_function=os.link)
@@ -51,7 +51,7 @@ def proven(found: TargetAnswer, tool: str) -> None:
     assert found.text == DONE
     assert [each.name for each in found.tool_calls] == [tool]
     assert "hello from the project" in found.tool_calls[0].output
-    assert found.usage.output_tokens == 10
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (20, 10)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +58,9 @@ class CodeGrader(Grader):
             read_timeout(fields),
             placement == Placement.HOST,
         )
+
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:
+        return (*self.hidden.sources, self.folder) if static else self.hidden.sources
 
     def find(self, subject: Subject) -> Finding:
         given = json.dumps(_given(subject, self.config, None if self.on_host else "/workspace")).encode()
@@ -138,8 +140,8 @@ def verdict_of(text: str) -> Finding:
     if not isinstance(found, Mapping):
         raise GraderFailed("the grader's verdict is no JSON object")
     score = found.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or not 0 <= score <= 1:
-        raise GraderFailed(f"the grader's score is no number from 0 to 1: {score!r}")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:  # which NaN is not
+        raise GraderFailed(f"the grader's score is no number from 0 to 1: {repr(score)[:100]}")
     details = found.get("details")
     return Finding(
         float(score), _texts(found.get("hits")), _texts(found.get("misses")), str(found.get("reasoning") or ""),

@@ -21,42 +21,51 @@ _COMMON = ("type", "name", "weight", "required", "negate")
 class Composite(Grader):
     """``aggregator``: ``weighted_average``, ``threshold`` (the share of passed members), ``all``, ``any``, ``min``."""
 
-    members: tuple[GraderSpec, ...]
+    members: tuple[tuple[GraderSpec, Grader], ...]
     aggregator: str
     threshold: float
 
     @classmethod
     def read(cls, spec: GraderSpec, fields: Fields) -> Composite:
-        from sandlot.evals.graders import check_grader
+        from sandlot.evals.graders import read_grader
 
-        members = member_specs(spec, fields)
-        for member in members:
-            check_grader(member)
+        members = [(each, read_grader(each)) for each in member_specs(spec, fields)]
         written = fields.any("aggregator", "weighted_average")
         inner = fields.inner("aggregator") if isinstance(written, Mapping) else fields
         name = "aggregator" if inner is fields else "type"
         how = inner.choice(name, ("weighted_average", "threshold", "all", "any", "min"), "weighted_average")
         threshold = inner.number("threshold", least=0, most=1)
         weights = Fields(inner.mapping("weights"), "the aggregator's weights", spec.place)
-        for at, member in enumerate(members):
+        for at, (member, grader) in enumerate(members):
             weight = weights.number(member.name, least=0)
-            members = (*members[:at], member if weight is None else replace(member, weight=weight), *members[at + 1 :])
+            members[at] = (member if weight is None else replace(member, weight=weight), grader)
         weights.done()
         if inner is not fields:
             inner.done()
-        return cls(members, how, 0.8 if threshold is None else threshold)
+        return cls(tuple(members), how, 0.8 if threshold is None else threshold)
+
+    @property
+    def asks_a_model(self) -> bool:
+        return any(grader.asks_a_model for _, grader in self.members)
+
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:
+        return tuple(path for _, grader in self.members for path in grader.hidden_from_targets(static=static))
 
     def find(self, subject: Subject) -> Finding:
-        from sandlot.evals.graders import grade
+        from sandlot.evals.graders import grade_all
+        from sandlot.evals.scoring import first_missed
 
-        verdicts = [grade(member, subject) for member in self.members]
+        made = {id(spec): grader for spec, grader in self.members}
+        verdicts = grade_all([spec for spec, _ in self.members], subject, lambda spec: made[id(spec)])
+        low = first_missed(verdicts)
         for each in verdicts:
-            if each.error:
+            if each.error and low is None:
                 raise GraderFailed(f"{each.name}: {each.error}")
-        counted = [each for each in verdicts if not each.skipped]
+            if each.skipped and each.required is not None and low is None:
+                raise GraderFailed(f"{each.name} is required: {each.reasoning}")
+        counted = [each for each in verdicts if not each.skipped and not each.error]
         if not counted:
             raise NothingToJudge("none of its members had anything to judge")
-        low = next((each for each in counted if each.required is not None and each.score < each.required), None)
         score = 0.0 if low else self._score(counted)
         return Finding(
             score,

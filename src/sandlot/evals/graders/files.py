@@ -120,5 +120,15 @@ def _fits(path: str, glob: str) -> bool:
 
 
 def _added_lines(patch: bytes) -> str:
-    lines = patch.decode("utf-8", "replace").splitlines()
-    return "\n".join(line[1:] for line in lines if line.startswith("+") and not line.startswith("+++ "))
+    """Lines end at a newline alone: a target writes whatever else looks like one. ``+++`` is a header before a hunk,
+    and in one it is an added line that begins with two signs."""
+    added = []
+    in_hunk = False
+    for line in patch.decode("utf-8", "replace").split("\n"):
+        if line.startswith("diff --git "):
+            in_hunk = False
+        elif line.startswith("@@"):
+            in_hunk = True
+        elif in_hunk and line.startswith("+"):
+            added.append(line[1:])
+    return "\n".join(added)

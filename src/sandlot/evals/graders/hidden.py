@@ -75,6 +75,11 @@ class HiddenFiles:
             checked.append((place, host))
         return cls(tuple(checked), fields.texts("protect", protect))
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where they are on the host."""
+        return tuple(host for _, host in self.files)
+
     def leaves_out(self, path: str) -> bool:
         """Whether the target's change of this path (relative to /workspace) is not brought along."""
         if any(fnmatch.fnmatchcase(part, glob) for part in path.split("/") for glob in self.protect if "/" not in glob):
@@ -99,9 +104,12 @@ class HiddenFiles:
 
 
 @contextlib.contextmanager
-def grading_place(subject: Subject, hidden: HiddenFiles) -> Iterator[Workspace]:
-    """A workspace to grade in; gone at the end. Raises GraderFailed, and what making a workspace raises."""
-    with subject.grading(hidden.leaves_out) as workspace:
+def grading_place(subject: Subject, hidden: HiddenFiles, *, untouched: bool = False) -> Iterator[Workspace]:
+    """A workspace to grade in; gone at the end. Raises GraderFailed, and what making a workspace raises.
+
+    ``untouched``: without anything that the target did.
+    """
+    with subject.grading((lambda _: True) if untouched else hidden.leaves_out) as workspace:
         count, total = 0, 0
         for inside, host in hidden.files:
             for path, source in _regular_files(inside, host):

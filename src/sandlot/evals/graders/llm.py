@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import secrets
@@ -64,6 +63,10 @@ class LlmGrader(Grader):
         criteria = None if spec.type == "rubrics" else fields.optional_text("criteria")
         return cls(prompt, criteria, rubrics, fields.optional_text("target"), overrides)
 
+    @property
+    def asks_a_model(self) -> bool:
+        return True
+
     def find(self, subject: Subject) -> Finding:
         if subject.llm is None:
             raise GraderFailed("no target for graders is known here")
@@ -101,12 +104,7 @@ class LlmGrader(Grader):
         if self.rubrics:
             return scored(self.rubrics, found)
         score = found.get("score")
-        if (
-            isinstance(score, bool)
-            or not isinstance(score, int | float)
-            or not math.isfinite(score)
-            or not 0 <= score <= 1
-        ):
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
             raise ValueError("its score is no number from 0 to 1")
         return Finding(
             float(score), _texts(found.get("hits")), _texts(found.get("misses")), str(found.get("reasoning") or "")

@@ -75,8 +75,9 @@ def measured(answer: TargetAnswer, measure: str) -> float | None:
     """What was used, or None when the target did not say."""
     usage = answer.usage
     if measure == "tokens":
-        parts = [each for each in (usage.input_tokens, usage.output_tokens) if each is not None]
-        return float(sum(parts)) if parts else None
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None  # a part of them would keep any limit
+        return float(usage.input_tokens + usage.output_tokens)
     if measure == "tool_calls":
         return float(len(answer.tool_calls)) if answer.messages or answer.tool_calls else None
     if measure == "llm_calls":

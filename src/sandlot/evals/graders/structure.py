@@ -11,13 +11,12 @@ from typing import Any
 
 from sandlot.evals.cases import GraderSpec
 from sandlot.evals.fields import Fields
+from sandlot.evals.graders.schemas import SchemaFailed, misses_of
 from sandlot.evals.graders.subject import Finding, Grader, GraderFailed, Subject
 from sandlot.evals.graders.text import parsed_answer
 
 __all__ = ["FieldAccuracy", "JsonSchema"]
 
-SHOWN = 10
-"""Most violations of a schema that are listed."""
 _MISSING = object()
 
 
@@ -51,25 +50,14 @@ class JsonSchema(Grader):
         return cls(schema, fields.flag("fenced"))
 
     def find(self, subject: Subject) -> Finding:
-        from jsonschema.validators import validator_for
-        from referencing import Registry
-        from referencing.exceptions import Unresolvable
-
         try:
             found = parsed_answer(subject.answer.text, self.fenced)
         except ValueError as error:
             return Finding(0.0, misses=("valid JSON",), reasoning=str(error))
-        validator = validator_for(self.schema)(self.schema, registry=Registry())  # an empty one fetches nothing
-        misses = []
         try:
-            for each in validator.iter_errors(found):
-                misses.append(f"{each.json_path}: {each.message[:200]}")
-                if len(misses) == SHOWN:
-                    break
-        except Unresolvable as error:
-            raise GraderFailed(f"the schema refers to something that is not in it: {error}") from None
-        except RecursionError:
-            misses.append("nested too deeply")
+            misses = misses_of(self.schema, json.dumps(found), found)
+        except SchemaFailed as failure:
+            raise GraderFailed(str(failure)) from None
         return Finding(float(not misses), () if misses else ("fits the schema",), tuple(misses))
 
 
@@ -136,6 +124,10 @@ class FieldAccuracy(Grader):
             else:
                 shown = "nothing" if have is _MISSING else json.dumps(have, default=str)[:100]
                 misses.append(f"{each.path}: {shown}, not {json.dumps(want, default=str)[:100]}")
+        if not hits and not misses:  # or an answer of nothing at all would be a right one
+            return Finding(
+                0.0, misses=tuple(each.path for each in self.fields), reasoning="none of the fields is there"
+            )
         score = got / total if total else 1.0
         return Finding(float(not misses) if self.all_or_nothing else score, tuple(hits), tuple(misses))
 
@@ -182,7 +174,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

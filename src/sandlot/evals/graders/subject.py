@@ -84,6 +84,15 @@ class Grader(ABC):
     pass_score = 0.8
     """Least score that counts as passed, unless its ``required`` says otherwise."""
 
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether it costs money and needs a key: it comes last, and not at all where the outcome is known by then."""
+        return False
+
+    def hidden_from_targets(self, *, static: bool) -> tuple[str, ...]:  # noqa: ARG002  of code-graders
+        """Host paths that targets must not see; ``static``: nor change, in a folder that their changes come back to."""
+        return ()
+
     @classmethod
     @abstractmethod
     def read(cls, spec: GraderSpec, fields: Fields) -> Grader:

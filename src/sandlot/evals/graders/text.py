@@ -16,6 +16,10 @@ __all__ = ["Contains", "EndsWith", "Equals", "IsJson", "Regex", "StartsWith", "p
 
 REGEX_S = 10.0
 """A pattern that takes longer on an answer is given up: an answer may be made to be slow."""
+DEEPEST = 200
+"""Levels of an answer in JSON: comparing, validating and printing it recurse, and a target chooses how deep."""
+SHORT = 2000
+"""Characters of an answer in which a simple pattern is searched for right here."""
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 _NO_MEANING = "aguvy"
 """Flags of other languages' expressions that change nothing here."""
@@ -133,9 +137,20 @@ def parsed_answer(text: str, fenced: bool) -> Any:
         blocks = re.findall(r"^```[a-zA-Z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         text = blocks[0] if len(blocks) == 1 else text
     try:
-        return json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return found
+    raise ValueError(f"nested more than {DEEPEST} levels deep")
 
 
 def _refuse(word: str) -> None:
@@ -157,21 +172,22 @@ def _folded(text: str, ignore_case: bool) -> str:
 def search(pattern: str, flags: int, text: str) -> bool:
     """In a process of its own: an answer that makes the pattern backtrack for ever cannot hang the run.
 
-    Short answers to patterns without repetition of repetition need no process.
+    Short answers to patterns with at most one repetition, of a single character or class, need no process.
     """
-    if len(text) <= 10_000 and not _nested(pattern):
+    if len(text) <= SHORT and _simple(pattern):
         return re.search(pattern, text, flags) is not None
     return _bounded(pattern, flags, text)
 
 
 @functools.cache
-def _nested(pattern: str) -> bool:
-    """Whether matching may take more than the square of the text's length: two or more unbounded repetitions."""
-    return (
-        len(re.findall(r"[*+]|\{\d*,\}", pattern)) > 1
-        or "(?P=" in pattern
-        or re.search(r"\\[1-9]", pattern) is not None
-    )
+def _simple(pattern: str) -> bool:
+    """Whether matching takes no more than the square of the text's length.
+
+    One repetition of a group is enough for more: ``(a|aa)+b`` tries every way to divide a run of a.
+    """
+    plain = re.sub(r"\\[^0-9]|\(\?(?=:)", "", pattern)  # escaped characters, and what a question mark only marks
+    repetitions = re.findall(r"[*+?{]", plain)
+    return len(repetitions) <= 1 and not re.search(r"\)[*+?{]|\\[0-9]", plain)
 
 
 _SEARCHER = """

@@ -11,6 +11,7 @@ from typing import Any
 from sandlot.evals.cases import GraderSpec
 from sandlot.evals.fields import Fields
 from sandlot.evals.graders.subject import Finding, Grader, Subject
+from sandlot.evals.graders.text import search
 from sandlot.evals.outcomes import ToolCall
 
 __all__ = ["ToolTrajectory"]
@@ -102,12 +103,13 @@ def _fits(step: _Step, call: ToolCall) -> bool:
 
 
 def _same(want: Any, have: Any) -> bool:
-    """Equal; ``/pattern/`` is a regular expression without repetition of repetition."""
+    """Equal; ``/pattern/`` is a regular expression, searched for in the first 10,000 characters."""
     if isinstance(want, str) and isinstance(have, str) and len(want) > 2 and want[0] == want[-1] == "/":
         try:
-            return re.search(want[1:-1], have[:10_000]) is not None
+            re.compile(want[1:-1])
         except re.error:
             return want == have
+        return search(want[1:-1], 0, have[:10_000])
     return bool(want == have)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,15 @@ from sandlot.evals.outcomes import TargetAnswer, ToolCall, Usage
 __all__ = ["amount", "answer_from", "answer_of", "content_text", "count", "tool_calls", "usage_of"]
 
 
+MOST = 1e15
+"""A larger number of tokens, milliseconds or dollars is none."""
+
+
 def answer_from(text: str, *, duration_ms: int, log: str = "") -> TargetAnswer:
-    """Text as it is; a JSON object with ``text`` or ``output`` (messages) as that."""
+    """Text as it is; a JSON object with ``text`` or ``output`` (messages) as that.
+
+    Its ``duration_ms`` is passed over: time can be measured, and a target that would rather win might claim any.
+    """
     stripped = text.strip()
     if stripped.startswith("{"):
         try:
@@ -21,7 +27,7 @@ def answer_from(text: str, *, duration_ms: int, log: str = "") -> TargetAnswer:
         except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and ("text" in found or "output" in found or "output_messages" in found):
-            return answer_of(found, duration_ms=duration_ms, log=log)
+            return answer_of({**found, "duration_ms": None}, duration_ms=duration_ms, log=log)
     return TargetAnswer(text, duration_ms, log=log)
 
 
@@ -95,7 +101,10 @@ def content_text(content: Any) -> str:
             if isinstance(text, str):
                 parts.append(text)
         return "\n".join(parts)
-    return json.dumps(content, ensure_ascii=False)
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except RecursionError:
+        return "[nested too deeply]"
 
 
 def count(value: Any) -> int | None:
@@ -106,8 +115,8 @@ def count(value: Any) -> int | None:
 
 def amount(value: Any) -> float | None:
     """A finite number that is not negative, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+        return None  # not by math.isfinite: that fails with whole numbers beyond a float's range
     return float(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,7 +113,11 @@ def _run(job: Job, command: str, around: Surroundings, files_format: str, folder
         try:
             answer = _output(job, output)
         except (OSError, SandlotError) as error:
-            return replace(_failed(ran), error=f"the command ended well, but left no output file: {error}")
+            return replace(
+                _failed(ran), error=f"the command ended well, but left no output file that can be used: {error}"
+            )
+    elif ran.cut:
+        return replace(_failed(ran), error=f"the command printed more than {ANSWER_BYTES >> 20} MiB as its answer")
     return answer_from(answer, duration_ms=ran.duration_ms, log=ran.log)
 
 
@@ -123,10 +128,20 @@ def _failed(ran: Ran) -> TargetAnswer:
 
 
 def _output(job: Job, path: str) -> str:
-    if job.spec.placement is Placement.HOST:
-        with open(path, "rb") as file:
-            return file.read(ANSWER_BYTES).decode("utf-8", "replace")
-    return job.place.files.read(path, offset=0, max_bytes=ANSWER_BYTES).content
+    """Raises OSError and SandlotError for one that is missing, too large, or no regular file."""
+    if job.spec.placement is not Placement.HOST:
+        read = job.place.files.read(path, offset=0, max_bytes=ANSWER_BYTES)
+        if not read.complete:
+            raise OSError(f"it is larger than {ANSWER_BYTES >> 20} MiB")
+        return read.content
+    # A FIFO would wait for a writer for ever, and a link may lead anywhere.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        content = file.read(ANSWER_BYTES + 1)
+    if len(content) > ANSWER_BYTES:
+        raise OSError(f"it is larger than {ANSWER_BYTES >> 20} MiB")
+    return content.decode("utf-8", "replace")
 
 
 def _files(job: Job, folder: str, files_format: str) -> str:

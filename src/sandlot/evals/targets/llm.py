@@ -61,8 +61,9 @@ def complete(
     model = _read(spec)
     began = time.monotonic()
     headers = {"Content-Type": "application/json"}
+    key = ""
     if model.key_env:
-        key = os.environ.get(model.key_env)
+        key = os.environ.get(model.key_env, "")
         if not key:
             return TargetAnswer("", 0, error=f"target '{spec.name}': the variable {model.key_env} is not set")
         headers["Authorization"] = f"Bearer {key}"
@@ -74,7 +75,8 @@ def complete(
             cancellation=cancellation,
         )  # fmt: skip
     except HttpFailed as failure:
-        return TargetAnswer("", _since(began), error=str(failure), timed_out=failure.timed_out)
+        said = str(failure).replace(key, "[key]") if key else str(failure)  # some servers quote what they refuse
+        return TargetAnswer("", _since(began), error=said, timed_out=failure.timed_out)
     return _answer(reply, messages, model, _since(began))
 
 

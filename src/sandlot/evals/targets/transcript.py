@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ __all__ = ["Stream", "mapping"]
 
 MAX_EVENTS = 100_000
 KEPT_CHARACTERS = 32 << 20
-"""Of all lines together: what comes later still counts, but is not kept."""
+"""Of all lines together. What comes after that, or after so many events, still counts: that the turn is over, that it
+failed, what it used. But it is not kept."""
 TEXT = 64 << 10
 """Most characters that are kept of a tool's output."""
 
@@ -37,10 +39,12 @@ class Stream(ABC):
         self._cost: float | None = None
         self._events = 0
         self._seen = 0
+        self._more: list[str] = []
+        """What goes on the last message; put to it once, or a stream of drops would copy the whole for each of them."""
 
     def feed(self, line: str) -> None:
         """A line of standard output; what is no event is left out."""
-        if not line.startswith("{") or self._events >= MAX_EVENTS:
+        if not line.startswith("{"):
             return
         try:
             found = json.loads(line)
@@ -49,7 +53,8 @@ class Stream(ABC):
         if isinstance(found, dict) and isinstance(found.get("type"), str):
             self._events += 1
             self._seen += len(line)
-            self.event(found["type"], found)
+            with contextlib.suppress(RecursionError):  # a value that can be read, but not be written
+                self.event(found["type"], found)
 
     @abstractmethod
     def event(self, kind: str, event: Mapping[str, Any]) -> None:
@@ -58,24 +63,37 @@ class Stream(ABC):
     @property
     def full(self) -> bool:
         """Whether nothing more of its messages is kept."""
-        return self._seen > KEPT_CHARACTERS
+        return self._seen > KEPT_CHARACTERS or self._events > MAX_EVENTS
 
     def say(self, role: str, text: str, *, more: bool = False) -> None:
         """A message; ``more``: the one before goes on."""
         if self.full:
-            self.text = text if role == "assistant" and text else self.text
+            self._settle()
+            self.text = text if role == "assistant" and text and not more else self.text
             return
         if more and self.messages and self.messages[-1]["role"] == role and "tool_calls" not in self.messages[-1]:
-            self.messages[-1]["content"] += text
-        elif text:
+            self._more.append(text)
+            return
+        self._settle()
+        if text:
             self.messages.append({"role": role, "content": text})
-        if role == "assistant" and self.messages:
-            self.text = self.messages[-1]["content"] or self.text
+            if role == "assistant":
+                self.text = text
+
+    def _settle(self) -> None:
+        """The last message is complete."""
+        if self._more:
+            last = self.messages[-1]
+            last["content"] += "".join(self._more)
+            self._more.clear()
+            if last["role"] == "assistant":
+                self.text = last["content"]
 
     def call(self, identity: Any, name: Any, arguments: Any) -> None:
         """A tool is called."""
         if self.full:
             return
+        self._settle()
         made = ToolCall(str(name or ""), dict(mapping(arguments)))
         self._calls[str(identity)] = len(self._tools)
         self._tools.append(made)
@@ -89,6 +107,7 @@ class Stream(ABC):
         text = content_text(output)[:TEXT]
         if at is None or self.full:
             return
+        self._settle()
         took = None if duration_ms is None else round(duration_ms)
         self._tools[at] = ToolCall(self._tools[at].name, self._tools[at].arguments, text, took)
         self.messages.append({"role": "tool", "content": text})
@@ -111,6 +130,7 @@ class Stream(ABC):
 
     def answer(self, duration_ms: int, log: str, failure: str, timed_out: bool) -> TargetAnswer:
         """All of it. ``failure``: why the command itself counts as failed."""
+        self._settle()
         error = ""
         if failure:
             error = f"the agent failed: {failure}" + (f": {self.error}" if self.error else _last_line(log))

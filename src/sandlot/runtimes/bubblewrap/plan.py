@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,10 +120,14 @@ class Plan:
                     raise StartFailed("a setup cannot be started twice on the same changes")
             self.add("--overlay-src", str(tree), "--overlay", str(building.upper), str(building.work), "/", at="/")
 
-    def kernel_files(self, tmp_bytes: int, devices: Path | None = None, *, links: bool = True) -> None:
+    def kernel_files(
+        self, tmp_bytes: int, devices: Path | None = None, shown: Sequence[Path] = (), *, links: bool = True
+    ) -> None:
         """/proc, /dev and the memory file systems, each with a size: bubblewrap's default is half of the RAM.
 
-        ``devices`` holds nodes to show instead of the host's; see devices.py. ``links``: /var is to be made, too.
+        ``devices`` holds nodes to show instead of the host's; see devices.py. ``shown``: folders of the host that will
+        be shown at their own paths; where one lies below /var/tmp, that is a folder and no link to /tmp, for nothing
+        can be mounted below a link. ``links``: /var is to be made, too; an environment has its own.
         """
         self.add("--proc", "/proc", at="/proc")
         for name in _PROC_HIDDEN:
@@ -136,9 +140,14 @@ class Plan:
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/dev/shm", at="/dev/shm")  # noqa: S108  inside
         self.add("--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp", at="/tmp")  # noqa: S108  inside
         self.add("--perms", "0755", "--size", str(RUN_BYTES), "--tmpfs", "/run", at="/run")
-        if links:
+        if not links:
+            return
+        if any(path.is_relative_to("/var/tmp") for path in shown):  # noqa: S108  inside
+            size = min(tmp_bytes, RUN_BYTES)  # small: with /tmp and /dev/shm it is more than all memory otherwise
+            self.add("--perms", "1777", "--size", str(size), "--tmpfs", "/var/tmp", at="/var/tmp")  # noqa: S108  inside
+        else:
             self.add("--symlink", "/tmp", "/var/tmp", at="/var/tmp")  # noqa: S108  inside
-            self.add("--symlink", "/run", "/var/run", at="/var/run")
+        self.add("--symlink", "/run", "/var/run", at="/var/run")
 
     def show(self, source: Path, at: str) -> None:
         """A host folder, read-only."""

@@ -193,16 +193,15 @@ def _plan(
         plan.root(etc)
     else:
         plan.environment(request.root, request.building)
-    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes, links=request.root is None)
+    prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix and python is None else [])]
+    plan.kernel_files(limiting.tmp_bytes(request.limits), nodes, tuple(prefixes), links=request.root is None)
     plan.show(staged.folder, INSIDE)
     if request.trust is not None:
         plan.show(request.trust, TRUST)
-    prefixes = [*request.toolchains, *([staged.prefix] if staged.prefix else [])]
     if python is not None:
         from sandlot.runtimes.relocated import PYTHON_INSIDE
 
         plan.show(python.folder, PYTHON_INSIDE)
-        prefixes = []
     for prefix in dict.fromkeys(prefixes):
         plan.show(prefix, str(prefix))
     for area in request.areas:

@@ -21,6 +21,8 @@ __all__ = ["Serving", "anew", "changed", "collect_denials", "down", "ensure", "s
 
 _PROXY = f"http://127.0.0.1:{PROXY_PORT}"
 _LOCAL = "localhost,127.0.0.1,::1,sandlot"
+ANSWER_S = 2.0
+"""How long to wait for an agent's word about what it refuses: it is only good to know, and a hung one has none."""
 
 
 class Serving:
@@ -69,7 +71,7 @@ def _refuse(context: Context, record: WorkspaceRecord, port: int) -> None:
     """
     own = context.paths.workspace(record.id).generation(record.generation)
     with contextlib.suppress(SandlotError, OSError), Channel(own.socket) as channel:
-        channel.call(messages.REFUSE, [b"%d" % port, record.label.encode()])
+        channel.call(messages.REFUSE, [b"%d" % port, record.label.encode()], timeout_s=ANSWER_S)
 
 
 def down(record: WorkspaceRecord) -> bool:
@@ -92,7 +94,7 @@ def _collect(context: Context, record: WorkspaceRecord) -> None:
 
     own = context.paths.workspace(record.id)
     with contextlib.suppress(SandlotError, OSError), Channel(own.generation(record.generation).socket) as channel:
-        found = [denials.refused(each) for each in channel.call(messages.DENIALS)]
+        found = [denials.refused(each) for each in channel.call(messages.DENIALS, timeout_s=ANSWER_S)]
         if found:
             denials.record(own.denials, [each for each in found if each is not None])
 

@@ -40,8 +40,8 @@ class _Events(Stream):
             self._item(kind == "item.completed", mapping(event.get("item")))
         elif kind == "turn.completed":
             self.complete = True
-            usage = mapping(event.get("usage"))
-            self.used(usage.get("input_tokens"), usage.get("output_tokens"))
+            usage = mapping(event.get("usage"))  # of the whole thread so far; what was cached and thought is in there
+            self.used_in_all(usage.get("input_tokens"), usage.get("output_tokens"))
         elif kind in ("turn.failed", "error"):
             # An item of type "error" is a warning; these two are the end. A stream that is tried again says so first.
             message = event.get("message") or mapping(event.get("error")).get("message") or event.get("error")

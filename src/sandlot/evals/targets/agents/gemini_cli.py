@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sandlot.evals.targets.agents.agent import Agent
-from sandlot.evals.targets.answers import content_text
+from sandlot.evals.targets.answers import amount, content_text
 from sandlot.evals.targets.transcript import Stream, mapping
 
 __all__ = ["GeminiCli"]
@@ -52,6 +52,9 @@ class _Events(Stream):
         elif kind == "result":
             self.complete = True
             stats = mapping(event.get("stats"))
-            self.used_in_all(stats.get("input_tokens"), stats.get("output_tokens"))
+            read, got, total = (amount(stats.get(f"{name}_tokens")) for name in ("input", "output", "total"))
+            if read is not None and got is not None and total is not None:
+                got = max(got, total - read)  # what it thought is paid for as output, and in the total alone
+            self.used_in_all(read, got)
             if event.get("status") != "success":
                 self.failed(mapping(event.get("error")).get("message") or self.error)

@@ -46,10 +46,19 @@ class _Events(Stream):
             self.result(part.get("callID"), state.get("output", state.get("error")), took)
         elif kind == "step_finish":
             self.complete = part.get("reason") != "tool-calls"
-            tokens = mapping(part.get("tokens"))
-            cache = mapping(tokens.get("cache"))
-            read = sum(amount(each) or 0 for each in (tokens.get("input"), cache.get("read"), cache.get("write")))
-            self.used(read, tokens.get("output"), part.get("cost"))
+            # A model that it has no price of costs 0 there.
+            self.used(*_tokens(mapping(part.get("tokens"))), amount(part.get("cost")) or None)
         elif kind == "error":  # it exits with 0 all the same
             error = mapping(event.get("error"))
             self.failed(mapping(error.get("data")).get("message") or error.get("message") or error.get("name"))
+
+
+def _tokens(tokens: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """In, with what came from a cache; out, with what was thought, which is in the total and counted by itself."""
+    cache = mapping(tokens.get("cache"))
+    given = [amount(each) for each in (tokens.get("input"), cache.get("read"), cache.get("write"))]
+    if given[0] is None:
+        return None, amount(tokens.get("output"))
+    read = sum(each or 0.0 for each in given)
+    got, total = amount(tokens.get("output")), amount(tokens.get("total"))
+    return read, max(got or 0.0, total - read) if total is not None else got
