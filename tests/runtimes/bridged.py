@@ -110,5 +110,8 @@ class BridgedRuntime:
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
         raise NotImplementedError
 
+    def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
+        raise NotImplementedError
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         return self._inner.strays(known, remove=remove)

@@ -306,6 +306,8 @@ def _bases(result: Any) -> None:
 def _pruned(result: Any) -> None:
     word = "would remove" if result.dry_run else "removed"
     print(f"{word} {len(result.pruned.bases)} bases, {len(result.pruned.layers)} layers, {_size(result.pruned.bytes)}")
+    if result.guests.things:
+        print(f"{word} {result.guests.things} templates and files of guests, {_size(result.guests.bytes)}")
 
 
 def _doctor(result: Any) -> None:

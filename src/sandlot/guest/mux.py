@@ -57,7 +57,7 @@ class Mux:
 
     def forget(self) -> None:
         """Begin a session: every stream is gone."""
-        for stream in list(self.streams.values()):
+        for stream in reversed(list(self.streams.values())):  # what was passed before the connection it came with
             stream.drop()
         self._next = self.parity
         self._seen = 0

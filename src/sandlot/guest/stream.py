@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sandlot.wire.masking import Masking
 
 CHUNK = 1 << 20
+AT_ONCE = 1 << 16
+"""What a guest reads: memory for more is mapped anew each time, which costs an emulated one more than the reading."""
 TAIL = 64 * 1024
 """Bytes of the end of a stream that are kept when its quota is exceeded."""
 F_SETPIPE_SZ = 1031
@@ -71,7 +73,7 @@ class Stream:
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.ENOSPC, errno.EFBIG):
                     raise
-        data = os.read(self.source, CHUNK)
+        data = os.read(self.source, AT_ONCE if self.target.remote else CHUNK)
         if data:
             self._keep(data if self.masking is None else self.masking.feed(data))
         return len(data)

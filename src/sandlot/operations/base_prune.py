@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sandlot.bases.prune import Pruned
 from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.runtimes.qemu.places import Places
+from sandlot.runtimes.qemu.template import PrunedGuests, prune
 from sandlot.settings import duration
 from sandlot.workspaces.context import Context
 
@@ -27,6 +29,8 @@ class Result:
 
     pruned: Pruned
     dry_run: bool
+    guests: PrunedGuests
+    """Templates of guests and what they are made of; nothing where bases were named."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -37,7 +41,15 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         dry_run=request.dry_run,
         only=frozenset(request.bases),
     )
-    return Result(pruned, request.dry_run)
+    guests = PrunedGuests(0, 0)
+    if not request.bases:
+        guests = prune(
+            Places.of(context.paths),
+            keep=0,
+            unused_for_s=duration(request.unused_for) or 0,
+            dry_run=request.dry_run,
+        )
+    return Result(pruned, request.dry_run, guests)
 
 
 OPERATION = Operation(

@@ -162,6 +162,12 @@ class Runtime(Protocol):
         StateUnwritable, FileRefused; ``folder`` is not there then.
         """
 
+    def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
+        """Storage GUEST: show inside, at TRUST, what the folder of certificates holds by now.
+
+        Runtimes with other storage show the folder itself, and are never asked. Raises WorkspaceFailure.
+        """
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         """How many things outside the state folder killed starts have left; with ``remove`` they are removed.
 

@@ -90,6 +90,9 @@ class FakeRuntime:
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
         """See Runtime.fetch: nobody asks."""
 
+    def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
+        """See Runtime.show_trust: nobody asks."""
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's words
         """See Runtime.strays."""
         return 0

@@ -171,6 +171,9 @@ class BubblewrapRuntime:
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
         """See Runtime.fetch: nobody asks, for what changes lies in folders of the host."""
 
+    def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
+        """See Runtime.show_trust: nobody asks, for the folder itself is shown."""
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         """See Runtime.strays: control groups are all that a start makes elsewhere."""
         from sandlot.runtimes.bubblewrap import cgroups

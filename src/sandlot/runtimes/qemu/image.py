@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from sandlot import process
-from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.errors import IsolationUnavailable, StateUnwritable, UsageError
 from sandlot.paths import Paths
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
@@ -32,6 +32,10 @@ _LEFT_OUT = frozenset(
     for name in ("lib/debug", "share/doc", "share/doc-base", "share/info", "share/locale", "share/man", "src")
 )
 """What a host has much of and no command needs. Everything else below /usr that anyone may read comes along."""
+_DEEP = 4
+"""Levels at which installers of packages leave a trace: lib/python3.11/site-packages/NAME."""
+_HOST_FOLDERS = {"/usr": 1, "/usr/local": _DEEP, "/etc/alternatives": 0, "/var/lib/dpkg/status": 0}
+_MOST_FOLDERS = 500
 _OPTIONS = ("-root-mode", "755", "-no-xattrs", "-all-root", "-no-progress", "-quiet")
 _NEEDS = (
     "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
@@ -52,22 +56,31 @@ class RootImage:
 def key_of(environment: str, root: Path | None, toolchains: tuple[Path, ...]) -> str:
     """What an image is kept by: an environment's digest, or for the host's own userland what was installed last."""
     digest = hashlib.sha256(f"{FORMAT}\0{environment}\0{root}".encode())
-    folders = list(toolchains)
+    depths = dict.fromkeys(toolchains, _DEEP)
     if root is None:
         digest.update(os.fsencode(sys.base_prefix))
-        folders += [Path("/usr"), Path("/usr/local"), Path("/etc/alternatives"), Path("/var/lib/dpkg/status")]
-    for folder in folders:
-        digest.update(_touched(folder))
+        depths |= {Path(name): depth for name, depth in _HOST_FOLDERS.items()}
+    for folder, depth in depths.items():
+        digest.update(_touched(folder, depth))
     return digest.hexdigest()[:24]
 
 
-def _touched(folder: Path) -> bytes:
-    """What changes when something is installed below ``folder``: the times of its folders, two levels deep."""
+def _touched(folder: Path, depth: int) -> bytes:
+    """What changes when something is installed below ``folder``: the times of its folders, so many levels deep."""
     found = [b"%s:%d" % (os.fsencode(folder), _time(folder))]
-    if folder.is_dir():
-        for child in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if child.is_dir(follow_symlinks=False):
+    level = [str(folder)] if folder.is_dir() else []
+    for _ in range(depth):
+        deeper = []
+        for path in level:
+            try:
+                with os.scandir(path) as entries:
+                    children = [each for each in entries if each.is_dir(follow_symlinks=False)]
+            except OSError:
+                continue
+            for child in sorted(children, key=lambda entry: entry.name):
                 found.append(b"%s:%d" % (os.fsencode(child.path), child.stat(follow_symlinks=False).st_mtime_ns))
+                deeper.append(child.path)
+        level = deeper[:_MOST_FOLDERS]
     return b"\0".join(found)
 
 
@@ -92,6 +105,11 @@ def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Pat
 
     Raises IsolationUnavailable, StateUnwritable.
     """
+    if root is not None and toolchains:
+        raise UsageError(
+            "a guest cannot show toolchains of the host in an environment",
+            hint="add them to the environment by a setup",
+        )
     places = Places.of(paths)
     copied = relocated(paths) if root is not None else None
     key = key_of(environment, root, (*toolchains, *([copied.folder] if copied else [])))
@@ -117,12 +135,21 @@ def _build(
     with building(places) as folder:
         made = folder / "made"
         options = ["-comp", "zstd", "-Xcompression-level", "3", *_OPTIONS]
+        if root is None:
+            tops = [*_host_tops(), *map(str, dict.fromkeys((*toolchains, *([prefix] if prefix else []))))]
+        else:
+            tops = []
+        # Folders on the way to what is shown: with no more of their own than a name, and open to everybody inside.
+        ways = {str(parent)[1:] for top in tops for parent in Path(top).parents} - {""}
+        for name in sorted(ways):
+            escaped = name.replace("\\", "\\\\").replace(" ", "\\ ")
+            options += ["-p", f"{escaped} m 755 0 0"]
         for name in _FOLDERS:
-            options += ["-p", f"{name} d 755 0 0"]
+            if name not in ways:
+                options += ["-p", f"{name} d 755 0 0"]
         for name, to in _LINKS.items():
             options += ["-p", f"{name} s 777 0 0 {to}"]
         if root is None:
-            tops = [*_host_tops(), *map(str, dict.fromkeys((*toolchains, *([prefix] if prefix else []))))]
             (folder / "left-out").write_bytes(b"".join(os.fsencode(path) + b"\n" for path in _left_out(tops)))
             options += ["-no-strip", "-ef", str(folder / "left-out")]
             sources = tops

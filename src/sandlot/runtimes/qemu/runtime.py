@@ -169,6 +169,12 @@ class QemuRuntime:
         with GuestStorage(asking.job(socket, b"storage")) as storage:
             storage.take(target, folder, bounds)
 
+    def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:  # noqa: ARG002  the contract's
+        """See Runtime.show_trust."""
+        from sandlot.runtimes.qemu import certificates
+
+        certificates.send(socket, folder)
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's
         """See Runtime.strays: a keeper that nobody knows ends with its launcher, and QEMU with it."""
         return 0

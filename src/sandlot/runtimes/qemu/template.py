@@ -22,11 +22,13 @@ from sandlot.runtimes.qemu.keeping import Plan, starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
+__all__ = ["PrunedGuests", "Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
 FORMAT = "1"
-KEPT = 6
-"""How many templates, and how many root file systems, are kept when another is made."""
+KEPT = 12
+"""How many templates are kept when another is made; each takes as much as its guest has touched, and its base."""
+KEPT_ROOTS = 4
+"""How many root file systems, which take gigabytes."""
 RECENT_S = 600.0
 
 
@@ -130,24 +132,37 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
     return Template(key, target)
 
 
-def prune(places: Places, *, keep: int = KEPT) -> int:
-    """Remove what has not been used for longest, templates and root file systems; how many of them.
+@dataclass(frozen=True, slots=True)
+class PrunedGuests:
+    """What a prune removed (or would remove)."""
+
+    things: int
+    """Templates, root file systems and start-up archives."""
+    bytes: int
+
+
+def prune(places: Places, *, keep: int = KEPT, unused_for_s: float = 0.0, dry_run: bool = False) -> PrunedGuests:
+    """Remove what has not been used for longest, all but ``keep`` of each kind.
 
     A guest that runs has its files open and does not need their names. What was used in the last minutes stays: a
     clone of it may be on its way.
     """
-    removed = 0
+    things = size = 0
+    newest = time.time() - max(RECENT_S, unused_for_s)
     for folder, mark in ((places.templates, "about.json"), (places.roots, ""), (places.initramfs, "")):
-        entries = [each for each in folder.iterdir() if each.suffix != ".python"]
+        entries = [each for each in folder.glob("*") if each.suffix != ".python"]
         by_use = sorted(entries, key=lambda each: _used(each / mark if mark else each), reverse=True)
-        for entry in by_use[keep:]:
-            if _used(entry / mark if mark else entry) < time.time() - RECENT_S:
+        for entry in by_use[keep if folder != places.roots else min(keep, KEPT_ROOTS) :]:
+            if _used(entry / mark if mark else entry) >= newest:
+                continue
+            things += 1
+            size += sum(file.stat().st_blocks * 512 for file in ([entry] if entry.is_file() else entry.glob("*")))
+            if not dry_run:
                 with contextlib.suppress(OSError):
                     (entry / mark if mark else entry).unlink()  # first what makes it one
                     entry.with_suffix(".python").unlink(missing_ok=True)
                 shutil.rmtree(entry, ignore_errors=True)
-                removed += 1
-    return removed
+    return PrunedGuests(things, size)
 
 
 def _used(mark: Path) -> float:

@@ -14,8 +14,9 @@ from sandlot.errors import SandlotError, SecretNotFound, UsageError
 from sandlot.model.secret import SecretBinding
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.paths import WorkspacePaths
+from sandlot.runtimes.base import StorageKind
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import locked
+from sandlot.workspaces.lifecycle import is_running, locked, socket_of
 from sandlot.workspaces.secrets import vault as vaults
 from sandlot.workspaces.secrets.sources import Given, check_name
 from sandlot.workspaces.secrets.trust import with_authority
@@ -73,6 +74,7 @@ def put(context: Context, key: str, secret: Given, *, keep_hosts: bool = False) 
         added = Kept(SecretBinding(secret.name, hosts, placeholder), secret.value)
         record = _stored(own, record, replace(kept, secrets={**kept.secrets, secret.name: added}))
         context.store.save(record)
+        _show(context, record)
         return record, before is None
 
 
@@ -91,6 +93,7 @@ def drop(context: Context, key: str, name: str) -> WorkspaceRecord:
             vaults.destroy(own)  # with the last secret goes the key of the authority
             record = replace(record, secrets=())
         context.store.save(record)
+        _show(context, record)
         return record
 
 
@@ -122,6 +125,13 @@ def _stored(own: WorkspacePaths, record: WorkspaceRecord, vault: Vault) -> Works
     vault = with_authority(own, vault)
     vaults.save(own, vault)
     return replace(record, secrets=tuple(kept.binding for kept in vault.secrets.values()))
+
+
+def _show(context: Context, record: WorkspaceRecord) -> None:
+    """Give a running guest, which has copies, the certificates as they are now."""
+    if record.storage == StorageKind.GUEST and record.instance is not None and is_running(context, record):
+        folder = context.paths.workspace(record.id).trust
+        context.runtime(record.runtime).show_trust(record.instance, socket_of(context, record), folder)
 
 
 def _placeholder() -> str:
