@@ -10,7 +10,13 @@ import pytest
 
 from sandlot.guest import sink
 from sandlot.guest.stream import TAIL, Stream
-from sandlot.wire.bridge import PIECE
+from sandlot.wire import bridge
+
+PIECE = sink.PIECE
+
+
+def test_a_packet_fits_into_a_frame() -> None:
+    assert PIECE == bridge.PIECE
 
 
 def remote() -> tuple[sink.Sink, socket.socket]:

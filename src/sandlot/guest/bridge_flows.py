@@ -141,7 +141,7 @@ class FileFlow(Flow):
         left = max(1, arrived(self.source))
         while left > 0:
             try:
-                packet = self.socket.recv(sink.HEAD.size + wire.PIECE)
+                packet = self.socket.recv(sink.HEAD.size + sink.PIECE)
             except BlockingIOError:
                 return
             except OSError:

@@ -7,13 +7,13 @@ words to the file; the host bounds what it believes of them.
 import os
 import struct
 
-from sandlot.wire.bridge import PIECE
-
 _SOCKET = 0o140000  # inode(7)
 _KIND = 0o170000
 WRITE, CUT = b"W", b"C"
 HEAD = struct.Struct(">cQ")
 """What a packet begins with: WRITE and an offset, before the bytes; CUT and a size."""
+PIECE = 32 * 1024 - 20
+"""Most bytes of a packet: as many as one frame of the bridge takes (wire/bridge.py, which no other agent needs)."""
 RECENT = 4096
 
 
