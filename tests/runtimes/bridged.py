@@ -113,5 +113,9 @@ class BridgedRuntime:
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
         raise NotImplementedError
 
+    def ends(self, instance: Instance) -> list[subprocess.Popen[bytes]]:
+        """The processes of the bridge: the guest's end, the keeper's."""
+        return self._started[instance.token][1]
+
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:
         return self._inner.strays(known, remove=remove)
