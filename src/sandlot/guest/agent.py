@@ -484,6 +484,7 @@ def main() -> None:
     gc.disable()
     gc.freeze()
     _recover()
-    Agent(listener, float(sys.argv[2]), leash, limits).run()
+    agent = Agent(listener, float(sys.argv[2]), leash, limits)
+    agent.run()  # it has a name, so that its connections are open until we end
     if watch.Limits(limits).get("sync"):
         os.sync()  # when our connections close, the host may end the machine whose memory holds what was written

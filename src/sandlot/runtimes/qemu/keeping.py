@@ -69,7 +69,7 @@ class Kept:
     def ready(self, deadline_s: float) -> None:
         """Wait until the guest is there. Raises StartFailed."""
         answer = self.hear(deadline_s)
-        self.qemu = process.ProcessIdentity(int(answer["pid"]), int(answer["start"]), process.boot_id())
+        self.qemu = process.ProcessIdentity(int(answer["pid"]), int(answer["start"]), process.here())
 
     def say(self, word: bytes) -> None:
         """``release`` or ``save``."""
