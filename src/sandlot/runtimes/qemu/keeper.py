@@ -73,6 +73,8 @@ class Keeper:
         try:
             bridge = self._start(plan, *mine)
         except SandlotError as error:
+            self.close()
+            self._log_all(mine[2])
             self._say({"error": error.message})
             return
         why = bridge.serve()
@@ -103,7 +105,10 @@ class Keeper:
             theirs.close()
             mine.append(ours)
         passed = (PORT_FD, CONTROL_FD, CONSOLE_FD)
-        self.qemu = process.spawn_bound(argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, log=2, pass_fds=passed)
+        # What QEMU itself says goes the way of the guest's console, too: a guest can make it complain without end.
+        self.qemu = process.spawn_bound(
+            argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, log=CONSOLE_FD, pass_fds=passed
+        )
         for number in passed:
             os.close(number)
         return mine
@@ -197,6 +202,22 @@ class Keeper:
             data = b""
         if not data:
             bridge.unwatch(self._console.fileno())
+        self._log(data)
+        return True
+
+    def _log_all(self, console: socket.socket) -> None:
+        """What was said before the end."""
+        console.setblocking(False)
+        while self._console_left > 0:
+            try:
+                data = console.recv(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            self._log(data)
+
+    def _log(self, data: bytes) -> None:
         if self._console_left > 0:
             data = data[: self._console_left]
             self._console_left -= len(data)
@@ -204,7 +225,6 @@ class Keeper:
                 os.write(2, data)
             except OSError:
                 pass  # a full disk: its place is in nobody's way
-        return True
 
 
 def _out_of_the_way(number: str) -> socket.socket:

@@ -152,8 +152,10 @@ class QemuRuntime:
         if kept is not None:
             kept.control.close()
         parts = [
-            process.ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
+            # QEMU first: its keeper's death would kill it, too, but then nobody would wait until all its threads are
+            # gone, and with them the lock on its disk.
             process.ProcessIdentity(instance.agent_pid, instance.agent_start, instance.boot),
+            process.ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
         ]
         if not process.kill_and_wait(parts):
             raise WorkspaceFailure(
