@@ -91,26 +91,27 @@ def _look_into_stopped(context: Context, record: WorkspaceRecord) -> None:
 
 def _fetch(context: Context, record: WorkspaceRecord, storage: Storage, area: str) -> None:
     """Put a fresh copy of an area's changes in the place of the old one."""
-    from sandlot.bases.trees import move_to_trash, remove_tree
+    from sandlot.bases.trees import remove_tree
     from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes, most_inodes
 
     if record.instance is None:
         raise CommandInterrupted(f"workspace {record.label} was stopped while its files were fetched")
     folder = storage.generation.area(area)
     fresh = folder / f"fetched-{os.urandom(6).hex()}"
-    # The disk is as large as the limits were when it was made.
-    size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
-    bounds = Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
     runtime = context.runtime(record.runtime)
     try:
+        # The disk is as large as the limits were when it was made.
+        size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
+        bounds = Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
         runtime.fetch(record.instance, socket_of(context, record), AREA_TARGETS[area], fresh, bounds)
-        old = folder / "upper"
-        move_to_trash(old, context.paths)  # killed in between, there is none: the next one makes it
-        os.rename(fresh, old)
+        with contextlib.suppress(FileNotFoundError):  # somebody was killed right here: then there is none
+            os.rename(folder / "upper", fresh.with_name(fresh.name + ".old"))
+        os.rename(fresh, folder / "upper")
+    except FileNotFoundError as error:
+        raise CommandInterrupted(f"workspace {record.label} was reset or deleted while it was looked at") from error
     except OSError as error:
         raise StateUnwritable(f"cannot keep the workspace's files: {error.strerror}") from error
     finally:
         with contextlib.suppress(StateUnwritable):
-            remove_tree(fresh)
-            for left in folder.glob("fetched-*"):  # of those who were killed: nobody else fetches now
+            for left in folder.glob("fetched-*"):  # the old copy, and what is left of who was killed: we are alone
                 remove_tree(left)
