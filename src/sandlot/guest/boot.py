@@ -163,7 +163,8 @@ def get_ready() -> None:
     Storage(DATA_DISK).prepare()
     mount("none", "/", "", SHARED)  # the areas, which are mounted later, show in the agent's namespace
     confine.prepare()
-    jobs.prepare(b"storage")
+    for _ in range(2):  # one may be needed while the template is made, to take in what it holds for its clones
+        jobs.prepare(b"storage")
 
 
 def main() -> None:
