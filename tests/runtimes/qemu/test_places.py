@@ -9,7 +9,7 @@ import pytest
 
 from sandlot.errors import WorkspaceBusy
 from sandlot.runtimes.qemu import places as module
-from sandlot.runtimes.qemu.places import Places, building, only_one
+from sandlot.runtimes.qemu.places import Places, building, leftovers, only_one
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_what_a_killed_builder_left_goes_and_what_a_living_one_has_stays(places:
     dead.mkdir()
     (dead / "lock").touch()
     (dead / "half").touch()
+    assert leftovers(places) == 1
     with building(places) as living, building(places) as second:
         assert not dead.exists()
         assert living.exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from sandlot.errors import StateUnwritable, WorkspaceBusy
 from sandlot.paths import Paths
 
-__all__ = ["Places", "building", "only_one"]
+__all__ = ["Places", "building", "leftovers", "only_one"]
 
 BUILD_WAIT_S = 600.0
 """How long to wait for another process that builds the same thing; a template on a busy machine takes 90 s."""
@@ -110,8 +110,7 @@ def building(places: Places) -> Iterator[Path]:
     """
     import shutil
 
-    for old in places.root.glob(".building-*"):
-        _sweep(old)
+    leftovers(places, remove=True)
     folder = places.root / f".building-{os.urandom(6).hex()}"
     try:
         folder.mkdir(mode=0o700)
@@ -126,13 +125,24 @@ def building(places: Places) -> Iterator[Path]:
         os.close(lock)
 
 
-def _sweep(folder: Path) -> None:
+def leftovers(places: Places, *, remove: bool = False) -> int:
+    """How many folders killed builders have left; with ``remove`` they are removed."""
+    return sum(_is_left(folder, remove=remove) for folder in places.root.glob(".building-*"))
+
+
+def _is_left(folder: Path, *, remove: bool) -> bool:
     import shutil
 
-    with contextlib.suppress(OSError):
+    try:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # its builder is about to lock it
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if remove:
             shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(descriptor)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)

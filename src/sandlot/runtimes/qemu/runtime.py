@@ -178,8 +178,10 @@ class QemuRuntime:
         certificates.send(socket, folder)
 
     def strays(self, known: frozenset[str], *, remove: bool = False) -> int:  # noqa: ARG002  the contract's
-        """See Runtime.strays: a keeper that nobody knows ends with its launcher, and QEMU with it."""
-        return 0
+        """See Runtime.strays: what killed builders left. Keepers that nobody knows end with their launchers."""
+        from sandlot.runtimes.qemu.places import Places, leftovers
+
+        return leftovers(Places.of(self._paths), remove=remove)
 
 
 def _processors(accelerator: str, limits: Limits) -> int:
