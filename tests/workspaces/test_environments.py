@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from sandlot.runtimes.base import AreaMount, StorageKind
 from sandlot.runtimes.bubblewrap.plan import MOUNT_POINTS, Plan
 from sandlot.runtimes.relocated import PYTHON_INSIDE, relocated
 from sandlot.sdk import Sandlot, Workspace
-from tests.conftest import Cli, CompletedProcess
+from tests.conftest import Cli, CompletedProcess, clean_environment
 from tests.images import Image, entry, layer, runnable
 from tests.workspaces.conftest import use_storage
 
@@ -236,6 +238,22 @@ def test_a_setup_that_fails_leaves_nothing_and_says_what_it_printed(sandlot: San
     assert [row.names for row in sandlot.environments.list() if row.digest] == [(tiny,)]
     with pytest.raises(UsageError, match="environment to change"):
         sandlot.environments.build("bad", parent="host", setup=["true"])
+
+
+def test_a_killed_build_leaves_nothing_behind(sandlot: Sandlot, tiny: str, state_dir: Path) -> None:
+    words = ["env", "build", "mine", "--from", tiny, "--setup", "echo started; touch /opt/half; sleep 600"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sandlot", *words], env=clean_environment(state_dir), stdout=subprocess.PIPE
+    ) as building:
+        assert building.stdout is not None
+        assert building.stdout.readline() == b"started\n"
+        building.kill()
+    sandlot.repair()
+    assert sandlot.list() == []
+    assert [name for name in os.listdir(sandlot.paths.building) if not name.startswith("lock-")] == []
+    assert [row.names for row in sandlot.environments.list() if row.digest] == [(tiny,)]
+    made = sandlot.environments.build("mine", parent=tiny, setup=["test ! -e /opt/half"])
+    assert not made.cached
 
 
 def test_a_setup_is_isolated_as_every_workspace_is(sandlot: Sandlot, tiny: str, tmp_path: Path) -> None:

@@ -55,5 +55,5 @@ class SetupRequest:
         default=None,
         host_path=True,
     )
-    timeout: str = argument("end a setup after this long", default="30m", kind="duration")
+    timeout: str = argument("end each command of a setup after this long", default="30m", kind="duration")
     fresh: bool = argument("build anew, whether or not the result is known", default=False)
