@@ -14,12 +14,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from sandlot import Sandlot, SandlotError
 from smokes import cold_start_validation, parallel_workspaces, repro_fix_loop, review_eval, untrusted_inspection
 from smokes.hands import Hands
 from smokes.over_sdk import SdkHands
-from smokes.scene import Scene, scene
+from smokes.scene import GUESTS, Scene, scene, share_guests
 from smokes.story import SmokeFailed, Story, Telling
 
 __all__ = ["STORIES", "main", "run_story"]
@@ -42,6 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
         help="what isolates [default: $RUNTIME, or bubblewrap]",
     )
     options = parser.parse_args(words)
+    os.environ["SANDLOT_RUNTIME"] = options.runtime  # trials of evals are told nothing else
     if refusal := unavailable(options.runtime):
         print(f"FAILED: {refusal}", flush=True)
         return 1
@@ -56,6 +58,10 @@ def unavailable(runtime: str) -> str:
     """Why nothing can be run on this runtime; empty when it can."""
     try:
         with tempfile.TemporaryDirectory(prefix="sl-smoke-") as state, Sandlot(state) as sandlot:
+            if runtime == GUESTS:
+                share_guests(Path(state))
+                sandlot.run(["true"], runtime=runtime)  # doctor starts no guest, and this makes the template
+                return ""
             report = sandlot.doctor()
     except SandlotError as error:
         return str(error)
@@ -69,7 +75,7 @@ def unavailable(runtime: str) -> str:
 
 def run_story(story: Story, via: str, runtime: str, tell: Telling) -> None:
     """Run one story over one face. Raises SmokeFailed, or whatever else went wrong."""
-    with scene(story.project) as made, _hands(via, made, story, runtime) as hands:
+    with scene(story.project, runtime) as made, _hands(via, made, story, runtime) as hands:
         story.play(tell, made, hands)
 
 

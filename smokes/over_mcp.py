@@ -46,7 +46,18 @@ class McpHands:
         """A server of its own until the end of the block; workspaces go on."""
         server = StdioServerParameters(
             command=sys.executable,
-            args=["-m", "sandlot", "mcp", "serve", "--mode", mode, "--project-path", str(scene.project)],
+            args=[
+                "-m",
+                "sandlot",
+                "mcp",
+                "serve",
+                "--mode",
+                mode,
+                "--project-path",
+                str(scene.project),
+                "--runtime",
+                runtime,
+            ],
             env={**scene.environment(), "PYTHONPATH": _import_path()},
             cwd=scene.folder,
         )

@@ -16,11 +16,13 @@ from sandlot import Sandlot
 from sandlot.bases.trees import remove_tree
 from smokes.story import expect
 
-__all__ = ["CANARY", "Scene", "commit", "contents", "git", "processes_naming", "scene"]
+__all__ = ["CANARY", "GUESTS", "Scene", "commit", "contents", "git", "processes_naming", "scene", "share_guests"]
 
 PROJECTS = Path(__file__).parent / "projects"
 CANARY = "canary-a5c1f0d2-not-for-workspaces"
 """Stands in the host's home and environment; it must never be seen inside, nor in an answer."""
+GUESTS = "qemu"
+"""The runtime whose workspaces are guests."""
 _ENDED_WITHIN_S = 15.0
 _MOMENT = "2026-11-21T12:00:00Z"
 
@@ -47,6 +49,7 @@ class Scene:
             "PATH": os.environ["PATH"],
             "SANDLOT_STATE_DIR": str(self.state),
             "SMOKE_CANARY": CANARY,
+            **{name: os.environ[name] for name in ("SANDLOT_RUNTIME",) if name in os.environ},
         }
 
     def clone(self) -> Path:
@@ -56,8 +59,17 @@ class Scene:
         return place
 
 
+def share_guests(state: Path) -> None:
+    """Let a state folder of its own have what all guests are made from: packing it again takes a minute each time."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    shared = Path(base, "sandlot-smokes", GUESTS)
+    shared.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (state / "cache").mkdir(mode=0o700, exist_ok=True)
+    (state / "cache" / "guests").symlink_to(shared)
+
+
 @contextmanager
-def scene(project: str) -> Iterator[Scene]:
+def scene(project: str, runtime: str = "bubblewrap") -> Iterator[Scene]:
     """Make everything, and remove it again, workspaces that a failed story left included.
 
     The folder's path is short: unix sockets live below it. Raises SmokeFailed when a story leaves a workspace, or a
@@ -70,6 +82,8 @@ def scene(project: str) -> Iterator[Scene]:
     try:
         for place in (made.home, made.state, made.key.parent):
             place.mkdir(exist_ok=True)
+        if runtime == GUESTS:
+            share_guests(made.state)
         made.key.write_text(CANARY + "\n")
         shutil.copytree(PROJECTS / project, made.project, ignore=shutil.ignore_patterns("__pycache__"))
         git(made.project, "init", "-q", "-b", "main")
