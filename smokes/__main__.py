@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sandlot import Sandlot, SandlotError
@@ -43,7 +43,6 @@ def main(words: Sequence[str] | None = None) -> int:
         help="what isolates [default: $RUNTIME, or bubblewrap]",
     )
     options = parser.parse_args(words)
-    os.environ["SANDLOT_RUNTIME"] = options.runtime  # trials of evals are told nothing else
     if refusal := unavailable(options.runtime):
         print(f"FAILED: {refusal}", flush=True)
         return 1
@@ -75,8 +74,22 @@ def unavailable(runtime: str) -> str:
 
 def run_story(story: Story, via: str, runtime: str, tell: Telling) -> None:
     """Run one story over one face. Raises SmokeFailed, or whatever else went wrong."""
-    with scene(story.project, runtime) as made, _hands(via, made, story, runtime) as hands:
+    with _trials_on(runtime), scene(story.project, runtime) as made, _hands(via, made, story, runtime) as hands:
         story.play(tell, made, hands)
+
+
+@contextmanager
+def _trials_on(runtime: str) -> Iterator[None]:
+    """What nobody names a runtime for, such as trials of evals, runs on this one, too."""
+    before = os.environ.get("SANDLOT_RUNTIME")
+    os.environ["SANDLOT_RUNTIME"] = runtime
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SANDLOT_RUNTIME"]
+        else:
+            os.environ["SANDLOT_RUNTIME"] = before
 
 
 def _hands(via: str, made: Scene, story: Story, runtime: str) -> AbstractContextManager[Hands]:

@@ -50,7 +50,7 @@ def test_a_runtime_that_is_not_there_is_a_failure_and_nothing_is_run(
 ) -> None:
     monkeypatch.setenv("RUNTIME", "nonsense")
     assert main(["all"]) == 1
-    assert capsys.readouterr().out == "FAILED: there is no runtime 'nonsense' here; known: bubblewrap\n"
+    assert capsys.readouterr().out == "FAILED: there is no runtime 'nonsense' here; known: bubblewrap, qemu\n"
 
 
 @pytest.mark.parametrize("via", FACES)
