@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 from sandlot.runtimes.base import AREA_TARGETS, AreaMount, LaunchRequest
 from sandlot.runtimes.channel import Channel
-from sandlot.runtimes.conformance_guest import Guest, eventually
+from sandlot.runtimes.conformance_guest import Guest, eventually, mentions
 from sandlot.runtimes.disks import blanks_of, make_disk
+from sandlot.runtimes.qemu.places import Places, leftovers
 from sandlot.runtimes.qemu.runtime import QemuRuntime
+from sandlot.runtimes.qemu.template import key_of, known
 from tests.runtimes.qemu.guests import NEEDS_QEMU, paths_in
 
 pytestmark = [NEEDS_QEMU, pytest.mark.slow, pytest.mark.xdist_group("guests")]
@@ -132,3 +136,25 @@ def test_a_guest_that_cannot_be_started_says_why_and_leaves_nothing(runtime: Qem
         runtime.launch(broken)
     assert any("no-such-disk" in line for line in caught.value.details)
     assert not request.socket.exists()
+
+
+def test_who_is_killed_while_a_template_boots_takes_its_guest_along(runtime: QemuRuntime, tmp_path: Path) -> None:
+    request = dataclasses.replace(request_in(runtime, tmp_path), limits=Limits(cpus=2.0))  # a template of its own
+    recipe = runtime.recipe(request)
+    places = Places.of(runtime._paths)
+    shutil.rmtree(places.templates / key_of(recipe), ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the child builds and is killed; it shares no thread's work
+        builder = os.fork()
+    if builder == 0:
+        try:
+            runtime.prepare(request)
+        finally:
+            os._exit(1)
+    needle = places.root / ".building-"
+    eventually(lambda: bool(mentions(needle)), "QEMU boots a template")
+    os.kill(builder, signal.SIGKILL)
+    os.waitpid(builder, 0)
+    eventually(lambda: not mentions(needle), "QEMU and its keeper are gone")
+    assert leftovers(places, remove=True) == 1
+    assert known(places, key_of(recipe)) is None

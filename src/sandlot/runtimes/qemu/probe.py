@@ -40,6 +40,7 @@ KNOWN_GAPS = (
     "whoever takes over that process has what this user has, but for starting programs (seccomp)",
     "processor side channels between guests and the host: they share its caches",
     "shares of a processor cannot be limited, only whole ones",
+    "a guest's memory is fixed at its start: a limit above a quarter of the machine's (2 GiB at least) means that much",
     "a crash of the host, not of a guest, can damage the disks of guests that ran in the half minute before",
 )
 _ENFORCEMENT = {
