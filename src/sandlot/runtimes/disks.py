@@ -48,9 +48,10 @@ def mke2fs() -> Path | None:
 
 
 def file_system_bytes(limits: Limits) -> int:
-    """The size of the file system that holds a workspace to its limit, in bytes: a few sizes only."""
+    """The size of the file system that holds a workspace to its limit, in bytes: few sizes, at most 3 % too large."""
     wanted = DEFAULT_BYTES if limits.disk is None else limits.disk + limits.disk // 32 + OVERHEAD
-    return min(max(LEAST_BYTES, -(-wanted // STEP) * STEP), DISK_BYTES)
+    step = max(STEP, (1 << wanted.bit_length()) // 64)  # a share of what is free is another number each time
+    return min(max(LEAST_BYTES, -(-wanted // step) * step), DISK_BYTES)
 
 
 def most_inodes(limits: Limits, extra: int = 0) -> int:
