@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sandlot.errors import SandlotError
 from sandlot.model.network import PROXY_PORT, NetworkMode
 from sandlot.model.workspace import Instance, WorkspaceRecord
+from sandlot.runtimes.base import StorageKind
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
 from sandlot.workspaces.context import Context
@@ -124,9 +125,22 @@ def anew(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
     instance = replace(record.instance, gateway_pid=0, gateway_start=0)
     with starting(context, record) as network:
         record = network.join(record, instance)
+        _show_trust(context, record)
         context.store.save(record)
         network.release()
     return record
+
+
+def _show_trust(context: Context, record: WorkspaceRecord) -> None:
+    """A running guest has copies of the certificates: it gets those that the network has brought."""
+    if (
+        record.storage == StorageKind.GUEST
+        and record.instance is not None
+        and record.network.mode is not NetworkMode.OFF
+    ):
+        own = context.paths.workspace(record.id)
+        socket = own.generation(record.generation).socket
+        context.runtime(record.runtime).show_trust(record.instance, socket, own.trust)
 
 
 def changed(context: Context, record: WorkspaceRecord, before: WorkspaceRecord) -> WorkspaceRecord:
