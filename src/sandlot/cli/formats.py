@@ -317,8 +317,9 @@ def _doctor(result: Any) -> None:
         if not finding.ok and finding.fix:
             print(f"      {'':26} fix: {finding.fix}")
     for runtime in result.runtimes:
-        if runtime.available:
-            print(f"\n{runtime.name}: isolation {runtime.isolation}, storage {runtime.storage}, {runtime.version}")
+        if not runtime.available:  # its finding says why
+            continue
+        print(f"\n{runtime.name}: isolation {runtime.isolation}, storage {runtime.storage}, {runtime.version}")
         for gap in runtime.known_gaps:
             print(f"  known gap: {gap}")
     print("\n" + "  ".join(f"{key} {value}" for key, value in result.versions.items()))
