@@ -79,6 +79,7 @@ class Scheduler:
         self._waiting = list(self.jobs)
         self._in_flight: dict[str, _InFlight] = {}
         self._news: list[Job | TrialResult] = []
+        self._at_work = 0
         self._ending: Ending | None = None
         self._broken: BaseException | None = None
         self._groups = {id(job): self.group_of(job) for job in self.jobs}
@@ -93,9 +94,10 @@ class Scheduler:
             for number in range(max(1, min(self.workers, len(self.jobs))))
         ]
         try:
+            self._at_work = len(threads)
             for thread in threads:
                 thread.start()
-            self._oversee(threads)
+            self._oversee()
         except BaseException:  # ctrl-C, SIGTERM, or a watcher that failed
             with contextlib.suppress(KeyboardInterrupt):  # once more: no waiting, but what is left is deleted
                 self._stop(Ending.INTERRUPTED, "interrupted", cancel=True)
@@ -118,12 +120,11 @@ class Scheduler:
         """Each once."""
         return list({id(each): each for each in self._groups.values()}.values())
 
-    def _oversee(self, threads: list[threading.Thread]) -> None:
+    def _oversee(self) -> None:
         give_up = float("inf")
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up:
+        while self._at_work and time.monotonic() < give_up:
             with self._changed:
-                if not self._news:
-                    self._changed.wait(TICK_S)
+                self._changed.wait_for(lambda: self._news or not self._at_work, TICK_S)
             self._tell()
             self._look_at_clocks()
             self.watch.tick()
@@ -212,6 +213,10 @@ class Scheduler:
         except BaseException as error:
             self._broken = error
             self._stop(Ending.INTERRUPTED, "interrupted", cancel=True)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
 
     def _next(self) -> Job | None:
         with self._changed:
