@@ -38,16 +38,16 @@ waited=0
 while [ ! -b /dev/vda ]; do
     waited=$((waited + 1)); [ $waited -gt 600 ] && fail "no root disk"; sleep 0.05
 done
-mount -t squashfs -o ro,nodev,nosuid /dev/vda /root || fail "no root file system"
-mount -t tmpfs -o mode=755,size=64m,nodev,nosuid run /root/run || fail "no /run in the root file system"
-mkdir -p /root/run/sandlot
-cp -r /lib/sandlot /root/run/sandlot/lib || fail "no room for the agent"
-if [ -d /root/.sandlot-python ]; then
-    mkdir /root/run/sandlot/python
-    mount --bind /root/.sandlot-python /root/run/sandlot/python || fail "no interpreter"
+mount -t squashfs -o ro,nodev,nosuid /dev/vda /newroot || fail "no root file system"
+mount -t tmpfs -o mode=755,size=64m,nodev,nosuid run /newroot/run || fail "no /run in the root file system"
+mkdir -p /newroot/run/sandlot
+cp -r /lib/sandlot /newroot/run/sandlot/lib || fail "no room for the agent"
+if [ -d /newroot/.sandlot-python ]; then
+    mkdir /newroot/run/sandlot/python
+    mount --bind /newroot/.sandlot-python /newroot/run/sandlot/python || fail "no interpreter"
 fi
-for folder in proc sys dev; do mount --move /$folder /root/$folder || fail "no /$folder in the root file system"; done
-exec switch_root /root $python -I -S -E -B -c \\
+for each in proc sys dev; do mount --move /$each /newroot/$each || fail "no /$each in the root file system"; done
+exec switch_root /newroot $python -I -S -E -B -c \\
     'import sys; sys.path.insert(0, "/run/sandlot/lib"); from sandlot.guest.boot import main; main()'
 fail "no interpreter $python"
 """
@@ -100,7 +100,7 @@ def _build(places: Places, kernel: Kernel, folder: Path, target: Path) -> None:
     busybox = _busybox(places, folder)
     with open(target, "wb") as out:
         writer = _Archive(out)
-        for name in ("bin", "dev", "lib", "lib/sandlot", "modules", "proc", "root", "sys"):
+        for name in ("bin", "dev", "lib", "lib/sandlot", "modules", "newroot", "proc", "sys"):
             writer.folder(name)
         writer.file("bin/busybox", busybox.read_bytes(), 0o755)
         for name in ("cat", "cp", "insmod", "mkdir", "mount", "poweroff", "sh", "sleep", "switch_root", "tr"):
