@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments soak conformance hosts test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments guests soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -82,7 +82,11 @@ bench-evals: $(STAMP) ## what the eval runner costs, beside a bare script and in
 	$(BIN)/python -m benchmarks.evals --inspect-ai "$(INSPECT)/bin/python"
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
-	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --deselect tests/chaos/test_soak.py
+	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --ignore tests/runtimes/qemu \
+		--ignore tests/workspaces/test_debian.py --deselect tests/chaos/test_soak.py
+
+guests: $(STAMP) ## tests that boot virtual machines (needs qemu-system-x86, squashfs-tools, e2fsprogs, cpio)
+	$(PYTEST) -n 0 -m "slow or not slow" tests/runtimes/qemu
 
 environments: $(STAMP) ## build debian:12 and a setup on it for real, from this machine's apt sources (minutes)
 	$(PYTEST) -n 0 -m slow -s tests/workspaces/test_debian.py
