@@ -114,6 +114,14 @@ def test_a_shell_is_opened_used_and_left_with_its_exit_code(named: Workspace, si
     assert (info.state, info.exit_code) == ("exited", 7)
 
 
+def test_what_was_typed_before_it_was_attached_reaches_the_shell(named: Workspace, sit: Sit) -> None:
+    person = sit("workspace", "shell", "w")
+    person.type(b"echo early-$((40 + 2)); exit\r")
+    person.see(b"attached")
+    person.see(b"early-42")
+    assert person.end() == 0
+
+
 def test_detaching_leaves_it_open_and_says_how_to_come_back(named: Workspace, sit: Sit) -> None:
     person = sit("workspace", "shell", "w")
     person.see(b"$ ")

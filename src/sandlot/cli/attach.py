@@ -99,10 +99,14 @@ class Attachment:
         self.detached = False
         self.gone = False
 
-    def run(self, *, from_start: bool) -> int | None:
-        """Until the shell ends (its exit status) or the person detaches (None). Raises CommandInterrupted."""
+    def run(self, greeting: str, *, from_start: bool) -> int | None:
+        """Until the shell ends (its exit status) or the person detaches (None). Raises CommandInterrupted.
+
+        The greeting is said once the terminal is raw: from then on every key is the shell's.
+        """
         with self._raw(), self._signals() as wake:
             try:
+                _put(shown(greeting).encode() + b"\r\n")
                 if not from_start:
                     self._paint()
                 self._resize()
@@ -258,7 +262,7 @@ class Attachment:
     def _woken(self, wake: int) -> None:
         numbers = os.read(wake, 4096)
         if signal.SIGCONT in numbers:  # somebody had stopped us, and had the terminal meanwhile
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSADRAIN)
         if signal.SIGWINCH in numbers or signal.SIGCONT in numbers:
             self._resize()
 
@@ -267,7 +271,8 @@ class Attachment:
         """Our terminal without a will of its own, and as it was before afterwards."""
         before = termios.tcgetattr(0)
         try:
-            tty.setraw(0)
+            # Not TCSAFLUSH, Python's default: what was typed before is for the shell, and must not be lost.
+            tty.setraw(0, termios.TCSADRAIN)
             yield
         finally:
             # A second signal must not end us before this has been done.

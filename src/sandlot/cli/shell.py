@@ -91,8 +91,8 @@ def _attach(path: tuple[str, ...], parsed: argparse.Namespace, program: list[str
         record = context.store.find(record.id)
         with shells.join(context, record, found) as link:
             spelled = " ".join(word for word in words.split(",") if word)
-            attach.say(f"attached to {found.name} of {record.label}; detach with {spelled}")
-            status = attach.Attachment(context, record, found, link, keys).run(from_start=path == OPEN)
+            greeting = f"attached to {found.name} of {record.label}; detach with {spelled}"
+            status = attach.Attachment(context, record, found, link, keys).run(greeting, from_start=path == OPEN)
         if status is None:
             again = f"sandlot workspace shell attach {shlex.quote(parsed.workspace)} {found.name}"
             attach.say(f"detached; it stays open: {again}")
