@@ -29,11 +29,11 @@ living: $(STAMP) ## a web service from a package index, in an allow-listed netwo
 
 check: lint types imports test ## what CI runs: format, lint, types, import contract, tests
 
-# A test that fails gets one second try, and the summary names it (RERUN): thousands of tests with real processes on a
+# A test that fails gets two more tries, and the summary names it (RERUN): thousands of tests with real processes on a
 # busy machine are not to be refused for one moment of it, and not to hide it either. Three at a time on two processors:
 # tests wait a lot.
 test: $(STAMP) ## all tests but the slow ones, in parallel
-	$(PYTEST) -n 3 -m "not slow" --reruns 1 -rR
+	$(PYTEST) -n 3 -m "not slow" --reruns 2 -rR
 
 lint: $(STAMP) ## format check and lint
 	$(BIN)/ruff format --check .

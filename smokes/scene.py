@@ -60,9 +60,9 @@ class Scene:
 
 
 def share_guests(state: Path) -> None:
-    """Let a state folder of its own have what all guests are made from: packing it again takes a minute each time."""
+    """Let a state folder of its own have what all guests are made from, which the tests use, too: packing takes long."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    shared = Path(base, "sandlot-smokes", GUESTS)
+    shared = Path(base, "sandlot-tests", "guests")
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
     (state / "cache").mkdir(mode=0o700, exist_ok=True)
     (state / "cache" / "guests").symlink_to(shared)

@@ -20,6 +20,7 @@ from smokes.story import SmokeFailed, Telling
 
 from sandlot import Sandlot
 from tests.docs.sessions import ROOT
+from tests.runtimes.qemu.guests import NEEDS_QEMU
 from tests.smokes.pages import headings
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[bytes]"]
@@ -30,6 +31,14 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[bytes]"]
 def test_a_recipe_works_and_its_steps_are_those_of_its_page(name: str, via: str) -> None:
     tell = Telling(io.StringIO())
     run_story(STORIES[name], via, "bubblewrap", tell)
+    assert tell.steps == headings(name)
+
+
+@NEEDS_QEMU
+@pytest.mark.parametrize(("name", "via"), [("repro-fix-loop", "mcp"), ("untrusted-inspection", "sdk")])
+def test_a_recipe_works_the_same_in_a_guest(name: str, via: str) -> None:
+    tell = Telling(io.StringIO())
+    run_story(STORIES[name], via, "qemu", tell)
     assert tell.steps == headings(name)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sandlot.runtimes.base import Runtime
 from sandlot.runtimes.conformance import RuntimeConformance
 from sandlot.runtimes.qemu.runtime import QemuRuntime
@@ -13,8 +11,6 @@ from tests.runtimes.qemu.guests import NEEDS_QEMU, paths_in
 
 
 @NEEDS_QEMU
-@pytest.mark.slow
-@pytest.mark.xdist_group("guests")
 class TestQemu(RuntimeConformance):
     def make_runtime(self, folder: Path) -> Runtime:
         return QemuRuntime(paths_in(folder))
