@@ -60,7 +60,7 @@ class Scene:
 
 
 def share_guests(state: Path) -> None:
-    """Let a state folder of its own have what all guests are made from, which the tests use, too: packing takes long."""
+    """Let a state folder of its own have what all guests are made from, like the tests: packing takes long."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     shared = Path(base, "sandlot-tests", "guests")
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
