@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from sandlot.errors import IsolationUnavailable
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
@@ -120,6 +121,14 @@ class ProbeReport:
     def problem(self) -> Finding | None:
         """The first required check that failed."""
         return next((finding for finding in self.findings if finding.required and not finding.ok), None)
+
+    def refusal(self, name: str) -> IsolationUnavailable:
+        """The error for whoever wants the runtime ``name`` all the same, after a probe that found it not available."""
+        problem = self.problem
+        return IsolationUnavailable(
+            problem.detail if problem else f"runtime {name} does not work here",
+            hint=(problem.fix if problem else "") or "sandlot doctor",
+        )
 
 
 class Runtime(Protocol):

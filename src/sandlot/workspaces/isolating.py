@@ -46,11 +46,7 @@ def chosen_runtime(
 def _reason(name: str, report: ProbeReport, least: IsolationLevel) -> IsolationUnavailable | None:
     """Why this one will not do."""
     if not report.available:
-        problem = report.problem
-        return IsolationUnavailable(
-            problem.detail if problem else f"runtime {name} does not work here",
-            hint=(problem.fix if problem else "") or "sandlot doctor",
-        )
+        return report.refusal(name)
     if not report.isolation.satisfies(least):
         return IsolationUnavailable(
             f"runtime {name} isolates at level {report.isolation}, {least} was demanded",

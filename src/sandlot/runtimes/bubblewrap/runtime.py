@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandlot import process
-from sandlot.errors import IsolationUnavailable, StartFailed, StateUnwritable, WorkspaceFailure
+from sandlot.errors import StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
 from sandlot.runtimes.base import TRUST, Bounds, LaunchRequest, ProbeReport
@@ -62,11 +62,7 @@ class BubblewrapRuntime:
 
         report = self.probe()
         if not report.available:
-            problem = report.problem
-            raise IsolationUnavailable(
-                problem.detail if problem else "bubblewrap cannot isolate a workspace here",
-                hint=(problem.fix if problem else "") or "sandlot doctor",
-            )
+            raise report.refusal(self.name)
         staged = interpreter.stage(self._paths)
         token = os.urandom(8).hex()
         with contextlib.ExitStack() as stack:

@@ -76,11 +76,7 @@ class Prober:
         """``kvm`` or ``tcg``: what works here. Raises IsolationUnavailable."""
         report = self.report()
         if not report.available:
-            problem = report.problem
-            raise IsolationUnavailable(
-                problem.detail if problem else "guests cannot be started here",
-                hint=(problem.fix if problem else "") or "sandlot doctor",
-            )
+            raise report.refusal("qemu")
         return self._accelerator
 
     def report(self, *, fresh: bool = False) -> ProbeReport:
