@@ -11,12 +11,12 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from sandlot import guest, process, wire
+from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.paths import Paths
+from sandlot.runtimes.agent_code import sources
 
 __all__ = ["INSIDE", "Staged", "stage"]
 
@@ -57,25 +57,14 @@ class Staged:
         ]
 
 
-@cache
-def _sources() -> list[tuple[str, Path]]:
-    """(path below the staged package, source file) of everything the agent needs."""
-    found = []
-    for package in (guest, wire):
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.rglob("*.py")):
-            found.append((f"sandlot/{root.name}/{file.relative_to(root)}", file))
-    return found
-
-
 def stage(paths: Paths) -> Staged:
     """The staged code, made when it is not there yet.
 
     Raises IsolationUnavailable when no interpreter can run the agent.
     """
-    sources = _sources()
+    code = sources()
     digest = hashlib.sha256()
-    for name, file in sources:
+    for name, file in code:
         info = file.stat()
         digest.update(f"{name}:{info.st_mtime_ns}:{info.st_size}\n".encode())
     for name in (*_SYSTEM, sys.executable, sys.base_prefix):
@@ -88,15 +77,15 @@ def stage(paths: Paths) -> Staged:
     try:
         executable, prefix = (folder / "interpreter").read_text().splitlines()
     except (OSError, ValueError):
-        executable, prefix = _build(folder, sources)
+        executable, prefix = _build(folder)
     return Staged(folder, executable, Path(prefix) if prefix else None)
 
 
-def _build(folder: Path, sources: list[tuple[str, Path]]) -> tuple[str, str]:
+def _build(folder: Path) -> tuple[str, str]:
     executable, prefix = _choose()
     building = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
-        for name, file in sources:
+        for name, file in sources():
             target = building / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

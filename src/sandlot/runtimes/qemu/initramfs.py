@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from sandlot import guest, wire
 from sandlot.errors import IsolationUnavailable
+from sandlot.runtimes.agent_code import sources
 from sandlot.runtimes.curated import ETC_FILES
 from sandlot.runtimes.qemu.kernel import BUSYBOX_PACKAGE, Kernel, fetch_package
 from sandlot.runtimes.qemu.places import Places, building, only_one
@@ -65,7 +64,7 @@ class Initramfs:
 def key_of(kernel: Kernel) -> str:
     """What the archive for this kernel and this version of the agent is kept by."""
     digest = hashlib.sha256(f"{FORMAT}\0{kernel.release}\0{INIT}".encode())
-    for name, file in _sources():
+    for name, file in sources():
         digest.update(f"\0{name}\0".encode())
         digest.update(file.read_bytes())
     digest.update(repr(sorted(ETC_FILES.items())).encode())
@@ -84,16 +83,6 @@ def get(places: Places, kernel: Kernel) -> Initramfs:
                     _build(places, kernel, folder, folder / "made")
                     os.rename(folder / "made", target)
     return Initramfs(key, target)
-
-
-@cache
-def _sources() -> list[tuple[str, Path]]:
-    found = []
-    for package in (guest, wire):
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.rglob("*.py")):
-            found.append((f"sandlot/{root.name}/{file.relative_to(root)}", file))
-    return found
 
 
 def _build(places: Places, kernel: Kernel, folder: Path, target: Path) -> None:
@@ -116,7 +105,7 @@ def _build(places: Places, kernel: Kernel, folder: Path, target: Path) -> None:
         writer.folder("lib/sandlot/sandlot")
         writer.file("lib/sandlot/sandlot/__init__.py", b"")
         made = set()
-        for name, file in _sources():
+        for name, file in sources():
             for parent in reversed(Path(name).parents[:-2]):
                 if str(parent) not in made:
                     made.add(str(parent))
@@ -131,7 +120,7 @@ def _busybox(places: Places, folder: Path) -> Path:
     if kept.is_file():
         return kept
     for candidate in (shutil.which("busybox"), "/bin/busybox"):
-        if candidate and os.access(candidate, os.R_OK) and b"\0ld-linux" not in _head(Path(candidate)):
+        if candidate and os.access(candidate, os.R_OK) and b"/ld-linux" not in Path(candidate).read_bytes()[:4096]:
             return Path(candidate)
     try:
         fetch_package(BUSYBOX_PACKAGE, folder, folder / "busybox")
@@ -142,12 +131,6 @@ def _busybox(places: Places, folder: Path) -> Path:
             os.rename(folder / "busybox" / name, kept)
             return kept
     raise IsolationUnavailable(f"the package {BUSYBOX_PACKAGE} holds no busybox")
-
-
-def _head(path: Path) -> bytes:
-    """Where an ELF file names its loader, if it has one."""
-    with open(path, "rb") as file:
-        return file.read(4096).replace(b"/ld-linux", b"\0ld-linux")
 
 
 class _Archive:
