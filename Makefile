@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments guests soak conformance hosts test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments guests guests-repeated soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -87,6 +87,9 @@ chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (min
 
 guests: $(STAMP) ## tests that boot virtual machines (needs qemu-system-x86, squashfs-tools, e2fsprogs, cpio)
 	$(PYTEST) -n 0 -m "slow or not slow" tests/runtimes/qemu
+
+guests-repeated: $(STAMP) ## conformance and smokes in guests 20 times, half of them beside four busy loops (an hour)
+	$(BIN)/python scripts/repeat_guests.py
 
 environments: $(STAMP) ## build debian:12 and a setup on it for real, from this machine's apt sources (minutes)
 	$(PYTEST) -n 0 -m slow -s tests/workspaces/test_debian.py
