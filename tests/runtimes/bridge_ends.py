@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sandlot.guest import channel
 from sandlot.guest.bridge import GuestBridge, Started
 from sandlot.runtimes.qemu.bridge import Bridge, Outcome
 from sandlot.wire import bridge as wire
+from sandlot.wire import frames, messages
 from tests.runtimes.bridged import listener
 
 PATIENCE_S = 30.0
@@ -188,3 +190,45 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
             return
         pause.wait(0.005)
     raise AssertionError(f"never: {what}")
+
+
+Ends = tuple[HostEnd, GuestEnd]
+HEAD = frames.encode(messages.PING, 1, [])
+
+
+def connected(ends: Ends, *given: int) -> tuple[socket.socket, socket.socket, list[int]]:
+    """(a client, the agent's end of its connection, what the agent got for the descriptors)."""
+    host, guest = ends
+    client = host.client()
+    socket.send_fds(client, [HEAD], list(given))
+    agent = guest.accept()
+    data, descriptors = b"", []
+    while len(data) < len(HEAD):
+        more, found = channel.receive(agent)
+        data += more
+        descriptors += found
+    assert data == HEAD
+    return client, agent, descriptors
+
+
+def pipe_of(ends: Ends, writing: bool) -> tuple[int, int]:
+    """(the host's end of a pipe, the guest's end of it)."""
+    read, write = os.pipe()
+    passed, kept = (write, read) if writing else (read, write)
+    client, agent, (inside,) = connected(ends, passed)
+    os.close(passed)
+    client.close()
+    agent.close()
+    return kept, inside
+
+
+def read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb", buffering=0) as file:
+        return file.read()
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    found = b""
+    while data := connection.recv(1 << 16):
+        found += data
+    return found
