@@ -14,6 +14,7 @@ import pytest
 
 from sandlot.guest import bridge_flows, channel, sink
 from sandlot.guest.bridge import GuestBridge
+from sandlot.runtimes.qemu.bridge import Outcome
 from sandlot.wire import bridge as wire
 from sandlot.wire import frames, messages
 from tests.runtimes.bridge_ends import (
@@ -25,6 +26,7 @@ from tests.runtimes.bridge_ends import (
     joined,
     pipe_of,
     read_all,
+    read_to_end,
 )
 
 
