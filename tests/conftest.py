@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smokes.scene import share_guests
 
 import sandlot as package
 from sandlot.bases.trees import remove_tree
@@ -23,6 +24,8 @@ SOURCE = Path(package.__file__).parent.parent
 NOBODY = 65534
 LEFT = "grep -sx -e sleep -e yes -e stubborn /proc/[0-9]*/comm"
 """Prints what is there of the commands that tests start to be ended (a supervisor that just ends is none of them)."""
+GUESTS = os.environ.get("SANDLOT_RUNTIME") == "qemu"
+"""The tests that make workspaces can be run against guests: ``SANDLOT_RUNTIME=qemu pytest ...`` (`make guests`)."""
 
 # Under nohup, or in the background of a script, these are ignored, and what tests start would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -37,6 +40,8 @@ Cli = Callable[..., CompletedProcess]
 def state_dir() -> Iterator[Path]:
     """A short path: unix sockets and overlay options live below it."""
     folder = Path(tempfile.mkdtemp(prefix="sl-"))
+    if GUESTS:
+        share_guests(folder)
     yield folder
     remove_tree(folder)
 
@@ -76,6 +81,7 @@ def clean_environment(state_dir: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join([str(SOURCE), *(path for path in sys.path if "site-packages" in path)]),
         "SANDLOT_STATE_DIR": str(state_dir),
+        **({"SANDLOT_RUNTIME": "qemu"} if GUESTS else {}),
     }
 
 

@@ -49,7 +49,7 @@ def test_a_command_in_a_running_workspace_loads_only_what_it_needs(sandlot: Sand
         "sandlot.cli.completion",
         "sandlot.cli.progress",
         "sandlot.runtimes.bubblewrap.probe",
-        "sandlot.runtimes.bubblewrap.seccomp",
+        "sandlot.runtimes.seccomp",
         "sandlot.workspaces.difference",
         "sandlot.workspaces.storage",
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandlot.errors import IsolationUnavailable
-from sandlot.runtimes.bubblewrap import seccomp
+from sandlot.runtimes import seccomp
 
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003

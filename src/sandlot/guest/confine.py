@@ -20,8 +20,11 @@ ADDRESS = FOLDER + "/agent.sock"
 """In a folder that is root's alone; whoever got there would still be inside for the agent."""
 BACKLOG = 128
 _NEWNS, _NEWPID, _NEWIPC = 0x00020000, 0x20000000, 0x08000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 24, 38, 36
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 0x1000
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 22, 24, 38, 36
+_SECCOMP_MODE_FILTER = 2
+_INSTRUCTION = 8
 _CAPABILITIES = 64
 _CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import main; main()"
 """The path is where this very file comes from: the agent runs the code that the bridge runs."""
@@ -141,8 +144,11 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
     """PID 1: give everything up and run the agent, as the values say that come through ``saying``. Raises OSError."""
     # What is mounted outside later, the areas above all, shows here, and nothing that is mounted here shows outside.
     _check(library.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None), "keep mounts apart")
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    _check(library.mount(b"proc", b"/proc", b"proc", flags, None), "mount /proc")
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _check(library.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(flags), None), "mount /proc")
+    # Of this mount only: the bridge, outside, writes to its own. Some files there ask for no privilege.
+    flags |= _MS_REMOUNT | _MS_BIND | _MS_RDONLY
+    _check(library.mount(b"none", b"/proc", None, ctypes.c_ulong(flags), None), "make /proc read-only")
     os.setsid()
     told = frames.Decoder().feed(_all(saying))
     if not told:
@@ -161,6 +167,8 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
     os.dup2(null, 0)
     os.set_inheritable(listener, True)
     os.set_inheritable(leash, True)
+    if wire.FILTER in values:
+        _filter(library, values[wire.FILTER])
     if wire.PYTHON not in values and "sandlot.guest.agent" in sys.modules:
         _go_on_as_agent(listener, leash, values)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -169,6 +177,18 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
     arguments = ["-I", "-S", "-E", "-B", "-c", _CODE % root, "%d" % listener, idle, "%d" % leash, limits]
     os.chdir("/")
     os.execve(python, [python, *arguments], {})  # noqa: S606  a list of arguments
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog, seccomp(2)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _filter(library: "ctypes.CDLL", instructions: bytes) -> None:
+    """Deny system calls from here on, to whatever we start, too; nobody can take it back. Raises OSError."""
+    program = _Program(len(instructions) // _INSTRUCTION, instructions)
+    _check(library.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "filter system calls")
 
 
 def _told(values: "dict[bytes, bytes]") -> "tuple[str, str]":

@@ -17,8 +17,9 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable
 from sandlot.model.isolation import IsolationLevel
 from sandlot.paths import Paths
+from sandlot.runtimes import seccomp
 from sandlot.runtimes.base import AreaMount, Finding, ProbeReport, StorageKind
-from sandlot.runtimes.bubblewrap import binary, devices, interpreter, limiting, seccomp
+from sandlot.runtimes.bubblewrap import binary, devices, interpreter, limiting
 from sandlot.runtimes.bubblewrap.binary import Binary
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 

@@ -39,8 +39,6 @@ KNOWN_GAPS = (
     "an emulated guest (isolation level vm-emulated) has QEMU's code between itself and the host, not the processor: "
     "whoever takes over that process has what this user has, but for starting programs (seccomp)",
     "processor side channels between guests and the host: they share its caches",
-    "no system-call filter inside: io_uring, keyctl, or typing into another terminal of the same workspace (TIOCSTI) "
-    "are between its programs and the guest's kernel",
     "shares of a processor cannot be limited, only whole ones",
     "a guest's memory is fixed at its start: a limit above a quarter of the machine's (2 GiB at least) means that much",
     "a limit of disk is the size of the guest's file system: up to 3 % more, never below 64 MiB, and a new limit holds "

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["QemuRuntime"]
 
+GUEST_MACHINE = "x86_64"
+"""What the one QEMU that we start emulates."""
 START_S = 60.0
 """How long an agent may take to answer its first ping."""
 AGENT_FILES = 4096
@@ -210,12 +212,15 @@ def _quarter() -> int:
 
 
 def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
+    from sandlot.runtimes import seccomp
+
     limits = request.limits
     most = limits.tmp if limits.memory is None else max(1 << 20, min(limits.tmp, limits.memory // 2))
     values = {
         wire.IDLE: b"%d" % (request.idle_timeout_s or 0),
         wire.LIMITS: _told(limits).encode(),
         wire.TMP: b"%d" % most,
+        wire.FILTER: seccomp.program(GUEST_MACHINE),
     }
     if limits.processes is not None:  # the watcher, who can say what happened, comes first
         values[wire.PROCESSES] = b"%d" % (limits.processes + AGENT_PROCESSES)

@@ -1,9 +1,10 @@
 """The system-call filter, as classic BPF (kernel.org, Documentation/userspace-api/seccomp_filter.rst).
 
 Written out here because libseccomp would be a native dependency for a hundred instructions. The filter allows by
-default and denies what has no place in a workspace: it narrows the kernel's attack surface behind the namespaces, it
-is not the wall itself. Arguments that the kernel takes as 32-bit integers are compared by their low 32 bits only, so
-garbage in the high half cannot slip past (TIOCSTI with high bits).
+default and denies what has no place in a workspace: it narrows the kernel's attack surface behind the namespaces, it is
+not the wall itself; a guest's own kernel has it, too, for behind that kernel is the emulator. Arguments that the kernel
+takes as 32-bit integers are compared by their low 32 bits only, so garbage in the high half cannot slip past (TIOCSTI
+with high bits).
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _agent_spared(calls: dict[str, int]) -> Iterator[list[tuple[int, int, int, i
 
 
 def program(machine: str | None = None, *, pinned: bool = False, as_root: bool = False) -> bytes:
-    """The filter for one machine type (default: this one), as bubblewrap's ``--seccomp`` takes it.
+    """The filter for one machine type (default: this one), as bubblewrap's ``--seccomp`` and prctl(2) take it.
 
     ``pinned``: a limit is held by the set of processors, which therefore may not be changed inside. ``as_root``: what
     changes an owner does nothing and says that it did, so that package managers work with the one user there is; and
