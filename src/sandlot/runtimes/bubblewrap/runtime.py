@@ -58,7 +58,8 @@ class BubblewrapRuntime:
 
     def launch(self, request: LaunchRequest) -> Instance:
         """See Runtime.launch."""
-        from sandlot.runtimes.bubblewrap import devices, interpreter, limiting, seccomp
+        from sandlot.runtimes import seccomp
+        from sandlot.runtimes.bubblewrap import devices, interpreter, limiting
 
         report = self.probe()
         if not report.available:
