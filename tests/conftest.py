@@ -26,6 +26,7 @@ LEFT = "grep -sx -e sleep -e yes -e stubborn /proc/[0-9]*/comm"
 """Prints what is there of the commands that tests start to be ended (a supervisor that just ends is none of them)."""
 GUESTS = os.environ.get("SANDLOT_RUNTIME") == "qemu"
 """The tests that make workspaces can be run against guests: ``SANDLOT_RUNTIME=qemu pytest ...`` (`make guests`)."""
+NAMESPACES = pytest.mark.skipif(GUESTS, reason="about bubblewrap itself")
 
 # Under nohup, or in the background of a script, these are ignored, and what tests start would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

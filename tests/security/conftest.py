@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandlot.bases.trees import remove_tree
-from tests.conftest import CompletedProcess, clean_environment
+from tests.conftest import GUESTS, CompletedProcess, clean_environment
 
 ATTACKS = Path(__file__).parent / "attacks"
 
@@ -23,12 +23,15 @@ DRIVER = """
 import json, os, sys
 plan = json.loads(sys.argv[1])
 os.environ.update(plan["environment"])
-from sandlot.runtimes.bubblewrap.interpreter import stage
 from sandlot.sdk import Sandlot
 with Sandlot() as made, made.create() as sibling, made.create(**plan["create"]) as workspace:
     sibling.exec(["tee", "secret", "/tmp/secret", "/home/agent/secret"], stdin=plan["token"].encode())
     names = {"{state}": str(made._context.paths.state), "{sibling}": sibling.id, "{own}": workspace.id}
-    python = stage(made._context.paths).executable
+    if workspace.info.runtime == "qemu":
+        python = "python3"
+    else:
+        from sandlot.runtimes.bubblewrap.interpreter import stage
+        python = stage(made._context.paths).executable
     words = [names.get(word, word) for word in plan["arguments"]]
     done = workspace.exec([python, "-I", "-c", plan["source"], *words], timeout=100, max_output=1 << 20)
     sys.stdout.write(done.stdout.text)
@@ -78,7 +81,28 @@ def attacker(request: pytest.FixtureRequest, state_dir: Path) -> Attacker:
         return Attacker(run)
     if os.getuid() != 0:
         pytest.skip("the caller is an ordinary user already")
+    if GUESTS:
+        pytest.skip("what guests are made from takes minutes for each user: run the tests as an ordinary user instead")
     return Attacker(request.getfixturevalue("ordinary_user"))
+
+
+def contents(root: Path) -> bytes:
+    """All that is written in the files below a folder; a guest's disk is as good as empty, and long."""
+    found = []
+    for path in root.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with open(path, "rb") as file:
+                end = os.fstat(file.fileno()).st_size
+                at = 0
+                while at < end:
+                    try:
+                        at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                    except OSError:  # nothing but a hole
+                        break
+                    hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+                    found.append(os.pread(file.fileno(), hole - at, at))
+                    at = hole
+    return b"".join(found)
 
 
 @pytest.fixture

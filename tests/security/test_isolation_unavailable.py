@@ -14,7 +14,9 @@ import pytest
 from sandlot.errors import IsolationUnavailable
 from sandlot.runtimes.bubblewrap import binary
 from sandlot.sdk import Sandlot
-from tests.conftest import CompletedProcess, clean_environment
+from tests.conftest import NAMESPACES, CompletedProcess, clean_environment
+
+pytestmark = NAMESPACES
 
 # bubblewrap's own words, as they come from machines that do not let it.
 REFUSALS = {

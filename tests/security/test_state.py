@@ -90,7 +90,7 @@ def test_a_damaged_row_is_an_error_in_words(sandlot: Sandlot, state_dir: Path) -
 @pytest.mark.parametrize("operation", ["delete", "stop", "reset", "start", "list", "exec", "status"])
 def test_a_process_that_got_the_pid_of_a_workspace_is_never_touched(sandlot: Sandlot, operation: str) -> None:
     workspace = sandlot.create()
-    store, runtime = sandlot._context.store, sandlot._context.runtime("bubblewrap")
+    store, runtime = sandlot._context.store, sandlot._context.runtime(workspace.info.runtime)
     record = store.find(workspace.id)
     assert record.instance is not None
     runtime.kill(record.instance)
@@ -116,7 +116,7 @@ def test_a_record_of_another_boot_names_nobody(sandlot: Sandlot) -> None:
     store = sandlot._context.store
     record = store.find(workspace.id)
     assert record.instance is not None
-    sandlot._context.runtime("bubblewrap").kill(record.instance)
+    sandlot._context.runtime(workspace.info.runtime).kill(record.instance)
     victim = subprocess.Popen(["sleep", "1000"])
     try:
         found = identify(victim.pid)

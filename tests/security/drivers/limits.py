@@ -57,7 +57,8 @@ def attacked(workspace: Workspace, sibling: Workspace, argv: list[str]) -> dict[
 
 
 with Sandlot() as made, made.create() as sibling, made.create(**plan["limits"]) as workspace:
-    python = stage(made._context.paths).executable
+    guest = workspace.info.runtime == "qemu"
+    python = "python3" if guest else stage(made._context.paths).executable
     found = {each: attacked(workspace, sibling, [python, "-I", "-c", plan["source"], each]) for each in plan["attacks"]}
     held = {each.name: each.enforcement for each in workspace.status().workspace.limits}
     json.dump({"attacks": found, "held": held, "warnings": workspace.info.warnings}, sys.stdout)
