@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot import process
-from sandlot.errors import IsolationUnavailable, StateUnwritable
+from sandlot.errors import StateUnwritable
 from sandlot.paths import Paths
-from sandlot.runtimes.agent_code import sources
+from sandlot.runtimes.agent_code import SYSTEM_PYTHONS, host_python, sources
 
 __all__ = ["INSIDE", "Staged", "stage"]
 
 INSIDE = "/run/sandlot/lib"
 """Where the staged code is shown inside."""
-_NEEDS = "import sys, _socket, _ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
-_SYSTEM = ("/usr/bin/python3", "/usr/local/bin/python3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def stage(paths: Paths) -> Staged:
     for name, file in code:
         info = file.stat()
         digest.update(f"{name}:{info.st_mtime_ns}:{info.st_size}\n".encode())
-    for name in (*_SYSTEM, sys.executable, sys.base_prefix):
+    for name in (*SYSTEM_PYTHONS, sys.executable, sys.base_prefix):
         try:
             info = os.stat(name)
             digest.update(f"{name}:{info.st_mtime_ns}:{info.st_ino}\n".encode())
@@ -82,7 +80,7 @@ def stage(paths: Paths) -> Staged:
 
 
 def _build(folder: Path) -> tuple[str, str]:
-    executable, prefix = _choose()
+    executable, prefix = host_python()
     building = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
         for name, file in sources():
@@ -93,7 +91,7 @@ def _build(folder: Path) -> tuple[str, str]:
         # The staged files never change, so the compiled code needs no check against them at each import.
         compiling = [executable, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(building)]
         process.run(compiling, env={"LC_ALL": "C"}, timeout=120)  # without it the agent starts, only slower
-        (building / "interpreter").write_text(f"{executable}\n{prefix}\n")
+        (building / "interpreter").write_text(f"{executable}\n{prefix or ''}\n")
         if not folder.is_dir():
             os.rename(building, folder)
     except OSError as error:
@@ -101,23 +99,4 @@ def _build(folder: Path) -> tuple[str, str]:
             raise StateUnwritable(f"cannot stage the agent in {folder.parent}: {error.strerror}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return executable, prefix
-
-
-def _choose() -> tuple[str, str]:
-    """(executable, prefix to show inside or "") of the first interpreter that can run the agent."""
-    base = Path(sys.base_prefix)
-    own = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    for executable in (*_SYSTEM, str(own)):
-        path = os.path.realpath(executable)
-        if not os.access(path, os.X_OK):
-            continue
-        try:
-            done = process.run([path, "-I", "-S", "-E", "-c", _NEEDS], env={}, timeout=30)
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return path, "" if path.startswith("/usr/") else str(base)
-    raise IsolationUnavailable(
-        "no Python interpreter that can run the agent was found", hint="install python3 (3.9 or later) below /usr"
-    )
+    return executable, str(prefix or "")

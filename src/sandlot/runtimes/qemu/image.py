@@ -9,12 +9,12 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable, UsageError
 from sandlot.paths import Paths
+from sandlot.runtimes.agent_code import host_python
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.relocated import Relocated, relocated
@@ -37,9 +37,6 @@ _DEEP = 4
 _HOST_FOLDERS = {"/usr": 1, "/usr/local": _DEEP, "/etc/alternatives": 0, "/var/lib/dpkg/status": 0}
 _MOST_FOLDERS = 500
 _OPTIONS = ("-root-mode", "755", "-no-xattrs", "-all-root", "-no-progress", "-quiet")
-_NEEDS = (
-    "import sys, _socket, _ctypes, ctypes, fcntl, resource, select, struct, zlib; assert sys.version_info >= (3, 9)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def _build(
         raise IsolationUnavailable(
             "mksquashfs is not there to pack a guest's files", hint="apt-get install squashfs-tools"
         )
-    python, prefix = _host_python() if copied is None else (",".join(copied.argv), None)
+    python, prefix = host_python() if copied is None else (",".join(copied.argv), None)
     with building(places) as folder:
         made = folder / "made"
         options = ["-comp", "zstd", "-Xcompression-level", "3", *_OPTIONS]
@@ -210,22 +207,3 @@ def _comes_along(path: str, info: os.stat_result, device: int) -> bool:
     if kind == stat.S_IFDIR:
         return path not in _LEFT_OUT and info.st_dev == device and info.st_mode & 0o005 == 0o005
     return kind == stat.S_IFLNK or (kind == stat.S_IFREG and bool(info.st_mode & 0o004))
-
-
-@cache
-def _host_python() -> tuple[str, Path | None]:
-    """(an interpreter below /usr that can run the agent, None), or (the one that runs us, its prefix)."""
-    own = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    for candidate in ("/usr/bin/python3", "/usr/local/bin/python3", str(own)):
-        path = os.path.realpath(candidate)
-        if not os.access(path, os.X_OK):
-            continue
-        try:
-            done = process.run([path, "-I", "-S", "-E", "-c", _NEEDS], env={}, timeout=30)
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return path, None if path.startswith("/usr/") else Path(sys.base_prefix)
-    raise IsolationUnavailable(
-        "no Python interpreter that can run the agent was found", hint="install python3 (3.9 or later) below /usr"
-    )
