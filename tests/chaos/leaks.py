@@ -83,6 +83,7 @@ def _strangers(state: Path, records: list[WorkspaceRecord]) -> list[str]:
     expected = {pid for instance in instances for pid in (instance.agent_pid, instance.monitor_pid)}
     expected.add(os.getpid())
     namespaces = {_link(f"/proc/{instance.agent_pid}/ns/pid") for instance in instances}
+    namespaces.discard(_link("/proc/self/ns/pid"))  # QEMU's is the host's
     found = []
     for pid in using(state):
         if pid not in expected and _link(f"/proc/{pid}/ns/pid") not in namespaces:

@@ -19,13 +19,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from smokes.scene import share_guests
 
 from sandlot.bases.trees import remove_tree
 from sandlot.process import ProcessIdentity, identify
 from sandlot.sdk import Sandlot
 from tests.chaos.leaks import command_line, find_leaks
 from tests.chaos.model import Operation, World, look
-from tests.conftest import SOURCE, clean_environment
+from tests.conftest import GUESTS, SOURCE, clean_environment
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = int(os.environ.get("SANDLOT_CHAOS_KILLS", "200"))
@@ -45,6 +46,8 @@ def playground() -> Iterator[tuple[Path, Path]]:
     state, work = folder / "s", folder / "w"
     state.mkdir()
     work.mkdir()
+    if GUESTS:
+        share_guests(state)
     try:
         yield state, work
     finally:

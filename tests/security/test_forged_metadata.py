@@ -80,7 +80,7 @@ def forged(stored: Sandlot, host_folder: Path) -> Workspace:
     for name in ("keep", "folder/kept", "opaque/old"):
         (host_folder / name).write_text(name)
     workspace = stored.create(host_folder)
-    assert workspace.info.storage == stored._context.runtime("bubblewrap").probe().storage
+    assert workspace.info.storage == stored._context.runtime(workspace.info.runtime).probe().storage
     done = workspace.exec(["python3", "-c", FORGE])
     assert done.exit_status == 0, done.stderr.text
     assert done.stdout.text == ""
