@@ -8,6 +8,7 @@ import _socket
 import os
 
 JOBS = {
+    b"network": "sandlot.guest.way_out:serve",
     b"storage": "sandlot.guest.storage:serve",
     b"trust": "sandlot.guest.trust:serve",
 }

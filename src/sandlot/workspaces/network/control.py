@@ -36,12 +36,7 @@ class Gateway:
 
     def __init__(self, context: Context, record: WorkspaceRecord) -> None:
         guest = record.storage == StorageKind.GUEST
-        if record.network.mode is NetworkMode.OPEN and guest:
-            raise NetworkUnavailable(
-                "a virtual machine has no network mode open: its way out is the proxy",
-                hint="name the hosts: --allow HOST",
-            )
-        if record.network.mode is NetworkMode.OPEN and (problem := open_network.problem()) is not None:
+        if record.network.mode is NetworkMode.OPEN and (problem := open_network.problem(guest=guest)) is not None:
             raise NetworkUnavailable(
                 f"the network mode open needs {problem[0]}", hint=f"{problem[1]}; or name the hosts: --allow HOST"
             )

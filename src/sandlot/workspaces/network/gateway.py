@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandlot.runtimes.qemu.asking import Listener
+    from sandlot.workspaces.network.guest_network import GuestOpenNetwork
     from sandlot.workspaces.network.guest_sockets import GuestSockets
     from sandlot.workspaces.network.inside import SocketMaker
     from sandlot.workspaces.network.open_network import OpenNetwork
@@ -56,7 +57,7 @@ class Gateway:
         self.making = threading.Lock()
         self.late: list[tuple[int, int]] = []
         self.waking, self.wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.way_out: OpenNetwork | None = None
+        self.way_out: OpenNetwork | GuestOpenNetwork | None = None
         self._proxy: Proxy | None = None
 
     def run(self) -> None:
@@ -136,9 +137,7 @@ class Gateway:
 
     def _enter(self, agent: dict[str, Any], pidfd: int) -> None:
         if self.plan["open"]:
-            from sandlot.workspaces.network.open_network import OpenNetwork
-
-            self.way_out = OpenNetwork(agent["pid"], 2)
+            self.way_out = _way_out(agent)
         maker = _maker(agent, pidfd)
         if self.plan["proxy"]:
             self._add(maker.listener(self.plan["proxy"]), self._client)
@@ -233,6 +232,19 @@ def _maker(agent: dict[str, Any], pidfd: int) -> SocketMaker | GuestSockets:
     from sandlot.workspaces.network.inside import SocketMaker
 
     return SocketMaker(pidfd)
+
+
+def _way_out(agent: dict[str, Any]) -> OpenNetwork | GuestOpenNetwork:
+    """An open network where the agent is. Raises OSError."""
+    if agent["keeper"]:
+        from pathlib import Path
+
+        from sandlot.workspaces.network.guest_network import GuestOpenNetwork
+
+        return GuestOpenNetwork(Path(agent["keeper"]), 2)
+    from sandlot.workspaces.network.open_network import OpenNetwork
+
+    return OpenNetwork(agent["pid"], 2)
 
 
 def _proxy(plan: dict[str, Any]) -> Proxy:

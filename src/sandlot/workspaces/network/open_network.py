@@ -18,23 +18,26 @@ from sandlot import process
 from sandlot.workspaces.network.addresses import closed_networks
 from sandlot.workspaces.network.tap import attach_filter, configure
 
-__all__ = ["NAMESERVER", "TOOL", "OpenNetwork", "problem"]
+__all__ = ["ADDRESS", "GATEWAY", "MTU", "NAMESERVER", "TOOL", "OpenNetwork", "own_addresses", "problem"]
 
 TOOL = "slirp4netns"
 NAMESERVER = "10.0.2.3"
 """Where slirp4netns answers DNS inside; every resolv.conf says so, and there is a route in this mode only."""
-_ADDRESS, _GATEWAY = "10.0.2.100", "10.0.2.2"
-_DEVICE, _MTU = "tap0", 65520
+ADDRESS, GATEWAY = "10.0.2.100", "10.0.2.2"
+MTU = 65520
+_DEVICE = "tap0"
 _TUN = "/dev/net/tun"
 READY_S = 15.0
 CLOSE_S = 2.0
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 
 
-def problem() -> tuple[str, str] | None:
-    """(what this machine lacks for it, what helps), or None."""
+def problem(*, guest: bool = False) -> tuple[str, str] | None:
+    """(what this machine lacks for it, what helps), or None. A ``guest`` needs the tool alone."""
     if shutil.which(TOOL) is None:
         return f"{TOOL}, which is not installed", f"install the package {TOOL}"
+    if guest:
+        return None
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN}, which this user may not open", f"sudo chmod 0666 {_TUN}, as it is on most systems"
     if not _may_inspect():
@@ -64,10 +67,10 @@ class OpenNetwork:
         os.set_inheritable(owner, False)
         try:
             self._start(tool, owner, network, log)
-            closed = [*closed_networks(), *_own_addresses()]
+            closed = [*closed_networks(), *own_addresses()]
             try:
                 attach_filter(self._child.pid, closed, NAMESERVER)
-                configure((owner, network), _DEVICE, _MTU, _ADDRESS, _GATEWAY, NAMESERVER, closed)
+                configure((owner, network), _DEVICE, MTU, ADDRESS, GATEWAY, NAMESERVER, closed)
             except BaseException:
                 self.close()
                 raise
@@ -80,7 +83,7 @@ class OpenNetwork:
         ready, telling = os.pipe2(os.O_CLOEXEC)
         here = f"/proc/{os.getpid()}/fd"  # the descriptors themselves are not passed: their names are enough
         argv = [
-            tool, f"--mtu={_MTU}", "--disable-host-loopback", "--enable-seccomp",
+            tool, f"--mtu={MTU}", "--disable-host-loopback", "--enable-seccomp",
             *(["--enable-sandbox"] if os.geteuid() == 0 else []),  # only root can, and only root has much to lose
             f"--ready-fd={telling}", f"--exit-fd={ended}",
             f"--userns-path={here}/{owner}", "--netns-type=path", f"{here}/{network}", _DEVICE,
@@ -112,7 +115,7 @@ class OpenNetwork:
             self._child.wait(CLOSE_S)
 
 
-def _own_addresses() -> list[str]:
+def own_addresses() -> list[str]:
     """The machine's IPv4 addresses as networks: services on them are not public by that."""
     try:
         trie = Path("/proc/self/net/fib_trie").read_text()

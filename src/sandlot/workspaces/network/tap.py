@@ -13,9 +13,10 @@ import errno
 import fcntl
 import ipaddress
 import os
-import socket
 import struct
 from collections.abc import Sequence
+
+from sandlot.guest import interface
 
 __all__ = ["attach_filter", "configure"]
 
@@ -26,10 +27,6 @@ _TUNATTACHFILTER = 0x400054D5 | struct.calcsize("HP") << 16
 _HALF, _WORD, _AND, _EQUAL, _RETURN = 0x28, 0x20, 0x54, 0x15, 0x06
 _PASS, _DROP = 0x40000, 0
 _ARP, _IPV4, _TYPE_AT, _DESTINATION_AT = 0x0806, 0x0800, 12, 30
-# rtnetlink(7)
-_NEWLINK, _NEWADDR, _NEWROUTE, _REQUEST_ACK_CREATE = 16, 20, 24, 0x405
-_MTU, _LOCAL_ADDRESS, _TO, _DEVICE, _GATEWAY, _UP = 4, 2, 1, 4, 5, 1
-_UNICAST, _PROHIBIT, _MAIN, _STATIC, _EVERYWHERE, _ON_LINK = 1, 8, 254, 4, 0, 253
 
 
 def attach_filter(pid: int, closed: Sequence[str], reachable: str) -> None:
@@ -97,7 +94,7 @@ def configure(
             for space, kind in zip(spaces, (_CLONE_NEWUSER, _CLONE_NEWNET), strict=True):
                 if libc.setns(space, kind) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
-            _configured(device, mtu, address, gateway, reachable, closed)
+            interface.configure(device, mtu, address, gateway, reachable, closed)
             failure = 0
         except OSError as error:
             failure = error.errno or errno.EPERM
@@ -111,39 +108,3 @@ def configure(
     number = int(answer or b"5")
     if number:
         raise OSError(number, f"the workspace's network cannot be set up: {os.strerror(number)}")
-
-
-def _configured(device: str, mtu: int, address: str, gateway: str, reachable: str, closed: Sequence[str]) -> None:
-    index = socket.if_nametoindex(device)
-    to = [(each, _route(*each.split("/"), kind=_PROHIBIT)) for each in closed]
-    # A single address instead of a network: then there are no neighbours and no broadcast address either.
-    on_link = [_route(each, "32", kind=_UNICAST, device=index) for each in (gateway, reachable)]
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as netlink:
-        for _, route in to:
-            _ask(netlink, _NEWROUTE, route)
-        link = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, _UP, _UP) + _attribute(_MTU, struct.pack("=I", mtu))
-        _ask(netlink, _NEWLINK, link)
-        own = struct.pack("=BBBBI", socket.AF_INET, 32, 0, _EVERYWHERE, index)
-        _ask(netlink, _NEWADDR, own + _attribute(_LOCAL_ADDRESS, socket.inet_aton(address)))
-        for route in (*on_link, _route("0.0.0.0", "0", kind=_UNICAST, device=index, gateway=gateway)):  # noqa: S104  all
-            _ask(netlink, _NEWROUTE, route)
-
-
-def _route(address: str, length: str, *, kind: int, device: int = 0, gateway: str = "") -> bytes:
-    scope = _ON_LINK if device and not gateway else _EVERYWHERE
-    route = struct.pack("=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, _MAIN, _STATIC, scope, kind, 0)
-    route += _attribute(_TO, socket.inet_aton(address))
-    if device:
-        route += _attribute(_DEVICE, struct.pack("=i", device))
-    return route + (_attribute(_GATEWAY, socket.inet_aton(gateway)) if gateway else b"")
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value
-
-
-def _ask(netlink: socket.socket, kind: int, body: bytes) -> None:
-    netlink.send(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_ACK_CREATE, 1, 0) + body)
-    code = -struct.unpack_from("=i", netlink.recv(65536), 16)[0]
-    if code not in (0, errno.EEXIST):
-        raise OSError(code, os.strerror(code))
