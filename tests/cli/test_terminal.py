@@ -128,6 +128,26 @@ def test_progress_is_drawn_on_a_terminal_and_nowhere_else(terminal: Terminal, st
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
+def test_a_phase_that_says_nothing_more_is_drawn_and_gone_before_the_command_speaks(terminal: Terminal) -> None:
+    code = (
+        "import time\n"
+        "from sandlot.cli import progress\n"
+        "progress.PATIENCE_S = 0.01\n"
+        "with progress.ProgressLine() as line:\n"
+        "    line('packing', 0, 0)\n"
+        "    end = time.monotonic() + 60\n"
+        "    while line._drawn is None and time.monotonic() < end: time.sleep(0.01)\n"
+        "    line('', 0, 0)\n"
+        "    print('the command', flush=True)\n"
+        "    line('packing', 0, 0)\n"
+        "    print('the end', flush=True)\n"
+    )
+    _, out = terminal([], code=code)
+    before, _, after = out.partition(b"the command")
+    assert b"packing" in before
+    assert after.replace(b"\r", b"") == b"\nthe end\n"
+
+
 def test_a_terminal_is_no_content(terminal: Terminal, workspace: Workspace) -> None:
     status, out = terminal(["workspace", "file", "write", workspace.id, "a"])
     assert status == 2

@@ -90,7 +90,7 @@ class Caller:
     """What a face offers to an operation while it runs."""
 
     progress: Callable[[str, int, int], None] = _no_progress
-    """(phase, done, total) of something long."""
+    """(phase, done, total) of something long; an empty phase: nothing long any more, what comes is the work itself."""
     output: Callable[[str, bytes], None] | None = None
     """Takes what the operation streams, as it comes: ``stdout`` or ``stderr``, and bytes. The answer has none of it
     then (a command's has head and tail all the same)."""

@@ -56,6 +56,7 @@ def run(context: Context, request: Request, caller: Caller) -> Result:
         one_shot=True,
         progress=caller.progress,
     )
+    caller.progress("", 0, 0)
     try:
         redactor = redactor_of(context, record)
         if redactor is None:

@@ -6,6 +6,7 @@ names, history or snapshots. ``conformance.py`` is the suite that every implemen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +52,10 @@ class Bounds:
     entries: int
 
 
+Report = Callable[[str, int, int], None]
+"""Told what is going on, how much of it is done, and how much there is (0: not known)."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
     """Everything a runtime needs to start one workspace."""
@@ -80,6 +85,8 @@ class LaunchRequest:
     warm: tuple[Path, ...] = ()
     """Storage GUEST: those of the areas' lowers, lowest first, that never change, are shared and so large that a
     template should hold them, instead of sending them at each start."""
+    progress: Report | None = None
+    """Told, once, of each step that takes more than a moment: what it is, 0, 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def create(
             environment=chosen,
             building=building,
         )
-        return bring_up(context, record, functools.partial(_equip, context, secrets)), base
+        return bring_up(context, record, functools.partial(_equip, context, secrets), progress), base
 
 
 def _draft(
@@ -136,7 +136,10 @@ def _equip(context: Context, secrets: Sequence[Given], record: WorkspaceRecord) 
 
 
 def bring_up(
-    context: Context, record: WorkspaceRecord, equip: Callable[[WorkspaceRecord], WorkspaceRecord] | None = None
+    context: Context,
+    record: WorkspaceRecord,
+    equip: Callable[[WorkspaceRecord], WorkspaceRecord] | None = None,
+    progress: Progress | None = None,
 ) -> WorkspaceRecord:
     """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all.
 
@@ -155,7 +158,7 @@ def bring_up(
             if equip is not None:
                 record = equip(record)
             storage_of(context, record).prepare()
-            return launch(context, record)
+            return launch(context, record, progress)
         except BaseException:
             remove(context, record)
             raise

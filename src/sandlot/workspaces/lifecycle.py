@@ -138,8 +138,11 @@ def discard_other_generations(context: Context, record: WorkspaceRecord) -> None
             move_to_trash(entry, context.paths)
 
 
-def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
-    """Start the record's generation and save the record with its instance: the commit point of every start."""
+def launch(context: Context, record: WorkspaceRecord, progress: Progress | None = None) -> WorkspaceRecord:
+    """Start the record's generation and save the record with its instance: the commit point of every start.
+
+    ``progress`` hears of what the first start of a kind takes a minute for.
+    """
     runtime = context.runtime(record.runtime)
     storage = storage_of(context, record)
     storage.generation.asleep.unlink(missing_ok=True)
@@ -160,6 +163,7 @@ def launch(context: Context, record: WorkspaceRecord) -> WorkspaceRecord:
                 building=building_mount(context, record) if record.building else None,
                 disk=storage.disk,
                 warm=storage.warm(),
+                progress=progress,
             )
         )
         try:

@@ -15,6 +15,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable, StateUnwritable, UsageError
 from sandlot.paths import Paths
 from sandlot.runtimes.agent_code import host_python
+from sandlot.runtimes.base import Report
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.relocated import Relocated, relocated
@@ -97,7 +98,13 @@ def packed(paths: Paths) -> str | None:
         return None
 
 
-def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Path, ...] = ()) -> RootImage:
+def get(
+    paths: Paths,
+    environment: str,
+    root: Path | None,
+    toolchains: tuple[Path, ...] = (),
+    progress: Report | None = None,
+) -> RootImage:
     """The image of an environment's ``root`` (None: the host's own userland), packed when it is not there yet.
 
     Raises IsolationUnavailable, StateUnwritable.
@@ -116,6 +123,8 @@ def get(paths: Paths, environment: str, root: Path | None, toolchains: tuple[Pat
         places.ensure()
         with only_one(places.lock(f"root-{key}"), "the guests' root file system"):
             if not (target.is_file() and told.is_file()):
+                if progress is not None:
+                    progress("packing the root file system of guests, once", 0, 0)
                 _build(places, root, toolchains, copied, target, told)
     python, build = told.read_text().splitlines()
     return RootImage(f"{key}-{build}", target, python)

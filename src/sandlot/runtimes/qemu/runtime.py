@@ -74,7 +74,7 @@ class QemuRuntime:
         from sandlot.runtimes.qemu.places import Places
 
         recipe = self.recipe(request)
-        return recipe, template.get(Places.of(self._paths), recipe)
+        return recipe, template.get(Places.of(self._paths), recipe, request.progress)
 
     def recipe(self, request: LaunchRequest) -> Recipe:
         """What its template is made of. Raises IsolationUnavailable, StateUnwritable."""
@@ -88,7 +88,7 @@ class QemuRuntime:
             commandline.find(), accelerator, _processors(accelerator, request.limits), _memory(request.limits)
         )
         system = kernel.get(places)
-        root = image.get(self._paths, request.environment, request.root, request.toolchains)
+        root = image.get(self._paths, request.environment, request.root, request.toolchains, request.progress)
         return Recipe(machine, system, initramfs.get(places, system), root, request.warm)
 
     def launch(self, request: LaunchRequest) -> Instance:

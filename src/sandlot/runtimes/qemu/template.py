@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot.errors import StartFailed
-from sandlot.runtimes.base import DISK_BYTES
+from sandlot.runtimes.base import DISK_BYTES, Report
 from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
 from sandlot.runtimes.qemu.image import RootImage
@@ -77,7 +77,7 @@ def known(places: Places, key: str) -> Template | None:
     return Template(key, folder) if (folder / "about.json").is_file() else None
 
 
-def get(places: Places, recipe: Recipe) -> Template:
+def get(places: Places, recipe: Recipe, progress: Report | None = None) -> Template:
     """The template, booted and saved when it is not there yet. Raises StartFailed, StateUnwritable, WorkspaceBusy."""
     key = key_of(recipe)
     found = known(places, key)
@@ -86,6 +86,8 @@ def get(places: Places, recipe: Recipe) -> Template:
         with only_one(places.lock(f"template-{key}"), "the guests' template"):
             found = known(places, key)
             if found is None:
+                if progress is not None:
+                    progress("booting the guest that others are cloned from, once", 0, 0)
                 found = _build(places, recipe, key)
     for mark in (found.folder / "about.json", recipe.root.file, recipe.initramfs.file):
         with contextlib.suppress(OSError):  # when it was used last, for pruning
@@ -197,6 +199,9 @@ def plan_of(
 ) -> Plan:
     """What a keeper is told."""
     files = {"ram": template / "ram", "root": recipe.root.file, "data": data}
+    program = recipe.machine.emulator.path
+    beside = program.parent.parent  # where one that was not installed by the distribution has what belongs to it
+    reads = [program, beside / "share/qemu", beside / "lib", recipe.root.file]
     if life == "clone":
         argv = commandline.clone(recipe.machine, **files)
     else:
@@ -204,7 +209,11 @@ def plan_of(
             recipe.machine, **files,
             kernel=recipe.kernel.image, initramfs=recipe.initramfs.file, python=recipe.root.python,
         )  # fmt: skip
-    return Plan(life, tuple(argv), str(template / "state"), hostname, workspace)
+        reads += [recipe.kernel.image, recipe.initramfs.file]
+    # A clone changes nothing in the memory's file, and yet QEMU opens it for writing (until 8.2 there is no other way).
+    writes = (str(template / "ram"), str(data))
+    read = tuple(map(str, reads))
+    return Plan(life, tuple(argv), str(template / "state"), read, writes, hostname, workspace)
 
 
 def _warm(socket: Path, layers: tuple[Path, ...]) -> None:
