@@ -73,7 +73,7 @@ class ProgressLine:
                 from rich.progress import Progress
 
                 self._drawn = Progress(console=Console(stderr=True), transient=True)
-                self._task = self._drawn.add_task("")
+                self._task = self._drawn.add_task(phase, total=total or None)
                 self._drawn.start()
             if self._task is not None:
                 self._drawn.update(self._task, description=phase, completed=done, total=total or None)
