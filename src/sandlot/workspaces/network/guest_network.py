@@ -77,10 +77,14 @@ class GuestOpenNetwork:
         try:
             self._guest = _device_inside(keeper, closed)
         except BaseException:
-            self.close()
+            self._end()
+            self._wire.close()
             raise
-        for carry in (self._out, self._in):
-            threading.Thread(target=self._until_it_ends, args=(carry,), daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._until_it_ends, args=(carry,), daemon=True) for carry in (self._out, self._in)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _start(self, folder: Path, log: int) -> socket.socket:
         """slirp4netns, and our end of its socket, which is in a folder that only we may enter."""
@@ -104,7 +108,7 @@ class GuestOpenNetwork:
                 return self._connected(path)
             except BaseException:
                 _free(path)  # or it would wait for us for ever
-                self.close()
+                self._end()
                 raise
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -126,6 +130,16 @@ class GuestOpenNetwork:
 
     def close(self) -> None:
         """End it."""
+        self._end()
+        for each in (self._guest, self._wire):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(CLOSE_S)
+        for each in (self._guest, self._wire):
+            each.close()
+
+    def _end(self) -> None:
         os.close(self._held)
         try:
             self._child.wait(CLOSE_S)
@@ -143,14 +157,14 @@ class GuestOpenNetwork:
 
     def _out(self) -> None:
         """From the guest, through the filter."""
-        received = self._guest.makefile("rb", buffering=2 * FRAME)
-        while len(head := received.read(_LENGTH.size)) == _LENGTH.size:
-            (length,) = _LENGTH.unpack(head)
-            if length > FRAME:
-                raise OSError("the guest does not keep to the protocol")
-            frame = received.read(length)
-            if len(frame) == length and self._filter.passes(frame):
-                self._wire.send(frame)
+        with self._guest.makefile("rb", buffering=2 * FRAME) as received:
+            while len(head := received.read(_LENGTH.size)) == _LENGTH.size:
+                (length,) = _LENGTH.unpack(head)
+                if length > FRAME:
+                    raise OSError("the guest does not keep to the protocol")
+                frame = received.read(length)
+                if len(frame) == length and self._filter.passes(frame):
+                    self._wire.send(frame)
 
     def _in(self) -> None:
         """To the guest."""
