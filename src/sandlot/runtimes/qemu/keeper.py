@@ -65,7 +65,7 @@ class Keeper:
         if not told:
             return
         plan = json.loads(told)
-        mine = self._spawn(plan["argv"])
+        mine = self._spawn(plan)
         # Only now, while QEMU starts itself: what talks to it.
         from sandlot.errors import SandlotError
         from sandlot.runtimes.qemu.bridge import Outcome
@@ -96,8 +96,10 @@ class Keeper:
         except OSError:
             pass  # it is gone, and we follow as soon as we look
 
-    def _spawn(self, argv: list[str]) -> list[socket.socket]:
+    def _spawn(self, plan: dict[str, Any]) -> list[socket.socket]:
         """Start QEMU; our ends of its sockets."""
+        from sandlot.runtimes.qemu import landlock
+
         mine = []
         for number in (PORT_FD, CONTROL_FD, CONSOLE_FD):
             ours, theirs = socket.socketpair()
@@ -106,9 +108,13 @@ class Keeper:
             mine.append(ours)
         passed = (PORT_FD, CONTROL_FD, CONSOLE_FD)
         # What QEMU itself says goes the way of the guest's console, too: a guest can make it complain without end.
-        self.qemu = process.spawn_bound(
-            argv, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, log=CONSOLE_FD, pass_fds=passed
-        )
+        rules = landlock.ruleset(plan["reads"], plan["writes"])
+        try:
+            environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+            self.qemu = process.spawn_bound(plan["argv"], env=environment, log=CONSOLE_FD, pass_fds=passed, rules=rules)
+        finally:
+            if rules is not None:
+                os.close(rules)
         for number in passed:
             os.close(number)
         return mine

@@ -37,6 +37,10 @@ class Plan:
     """QEMU's command line, with the sockets that the keeper makes for it under their fixed numbers."""
     state: str
     """The file to load, or to save to."""
+    reads: tuple[str, ...] = ()
+    """Files that QEMU opens, besides programs and libraries."""
+    writes: tuple[str, ...] = ()
+    """Files that it also writes."""
     hostname: str = "sandlot"
     workspace: str = ""
 
