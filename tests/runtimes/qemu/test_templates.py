@@ -23,10 +23,11 @@ def places(tmp_path: Path) -> Places:
     return made
 
 
-def template_of(places: Places, key: str, *, age_s: float, **about: str) -> Path:
+def template_of(places: Places, key: str, *, age_s: float, **about: str | int) -> Path:
     folder = places.templates / key
     folder.mkdir()
     (folder / "ram").write_bytes(b"x" * 8192)
+    about["ram"] = (folder / "ram").stat().st_ctime_ns
     (folder / "about.json").write_text(json.dumps(about))
     when = time.time() - age_s
     os.utime(folder / "about.json", (when, when))
@@ -49,6 +50,18 @@ def test_a_dry_run_tells_and_removes_nothing(places: Places) -> None:
     assert (told.things, told.bytes > 0) == (1, True)
     assert known(places, "old") is not None
     assert prune(places, keep=0, unused_for_s=2 * HOUR).things == 0
+
+
+def test_memory_that_a_guest_has_changed_is_no_template(places: Places) -> None:
+    folder = template_of(places, "one", age_s=0)
+    before = (folder / "ram").stat()
+    assert known(places, "one") is not None
+    with open(folder / "ram", "r+b") as file:
+        file.write(b"y")
+    os.utime(folder / "ram", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert known(places, "one") is None
+    (folder / "ram").unlink()
+    assert known(places, "one") is None
 
 
 def test_a_root_file_system_goes_with_what_tells_of_it(places: Places) -> None:

@@ -28,7 +28,7 @@ from sandlot.runtimes.qemu.places import Places
 
 __all__ = ["Prober", "processors"]
 
-FORMAT = 1
+FORMAT = 2
 KVM_S = 20.0
 """How long a guest with KVM may take to run its kernel: less than one second is usual."""
 TCG_S = 120.0
@@ -36,15 +36,25 @@ TCG_S = 120.0
 KVM = "/dev/kvm"
 
 KNOWN_GAPS = (
-    "an emulated guest (isolation level vm-emulated) has QEMU's code between itself and the host, not the processor: "
-    "whoever takes over that process has what this user has, but for starting programs (seccomp)",
+    "an emulated guest (isolation level vm-emulated) has QEMU's code between itself and the host, not the processor",
     "processor side channels between guests and the host: they share its caches",
     "shares of a processor cannot be limited, only whole ones",
     "a guest's memory is fixed at its start: a limit above a quarter of the machine's (2 GiB at least) means that much",
     "a limit of disk is the size of the guest's file system: up to 3 % more, never below 64 MiB, and a new limit holds "
     "from the next reset on",
     "a crash of the host, not of a guest, can damage the disks of guests that ran in the half minute before",
+    "what was written in the last two seconds before a guest was killed (not stopped) may be lost; sync keeps it",
 )
+_TAKEN_OVER = (
+    (0, "what its user may, but starting programs: this kernel has no Landlock"),
+    (1, "programs and libraries, this guest's files, the memory that guests are cloned from at that moment, "
+        "signals and connections"),
+    (4, "programs and libraries, this guest's files, the memory that guests are cloned from at that moment, "
+        "signals and unix sockets"),
+    (6, "programs and libraries, this guest's files, the memory that guests are cloned from at that moment, "
+        "and unix sockets that have a path"),
+)  # fmt: skip
+"""What a QEMU can still get at, by what the kernel's Landlock can do (landlock.py)."""
 _ENFORCEMENT = {
     "memory": Enforcement.POLLED, "cpus": Enforcement.KERNEL, "processes": Enforcement.KERNEL,
     "open_files": Enforcement.KERNEL, "disk": Enforcement.KERNEL, "inodes": Enforcement.KERNEL,
@@ -125,11 +135,13 @@ class Prober:
             if saved["key"] != self._key():
                 return None
             findings = tuple(Finding(**finding) for finding in saved["findings"])
-            return self._told(str(saved["accelerator"]), str(saved["version"]), findings)
+            return self._told(str(saved["accelerator"]), str(saved["version"]), findings, int(saved["landlock"]))
         except (OSError, ValueError, KeyError, TypeError, IsolationUnavailable):
             return None
 
-    def _told(self, accelerator: str, version: str, findings: tuple[Finding, ...]) -> ProbeReport:
+    def _told(
+        self, accelerator: str, version: str, findings: tuple[Finding, ...], walls: int | None = None
+    ) -> ProbeReport:
         self._accelerator = accelerator
         return ProbeReport(
             available=bool(accelerator),
@@ -138,7 +150,7 @@ class Prober:
             findings=findings,
             version=version,
             enforcement={name: str(word) for name, word in _ENFORCEMENT.items()} if accelerator else {},
-            known_gaps=KNOWN_GAPS,
+            known_gaps=(*KNOWN_GAPS, _taken_over(_landlock() if walls is None else walls)),
         )
 
     def _probe_and_save(self) -> ProbeReport:
@@ -152,6 +164,7 @@ class Prober:
             "key": self._key(),
             "accelerator": self._accelerator,
             "version": report.version,
+            "landlock": _landlock(),
             "findings": [asdict(finding) for finding in report.findings],
         }
         draft = self._places.probe.with_name(f".probe.{os.urandom(4).hex()}")
@@ -219,6 +232,17 @@ _STANDINGS = {
     "cold": "the first guest has to pack its files and boot first, which takes a minute",
     "stale": "sandlot, QEMU or this machine's programs have changed: the next guest boots first",
 }
+
+
+def _landlock() -> int:
+    from sandlot.runtimes.qemu import landlock  # what it needs takes milliseconds to import, and a start has it from us
+
+    return landlock.version()
+
+
+def _taken_over(known: int) -> str:
+    left = [words for since, words in _TAKEN_OVER if since <= known][-1]
+    return f"a guest that takes over its QEMU has {left}"
 
 
 def _permissions() -> str:

@@ -72,9 +72,17 @@ def key_of(recipe: Recipe) -> str:
 
 
 def known(places: Places, key: str) -> Template | None:
-    """The template of that key if it is there."""
+    """The template of that key if it is there, as it was saved.
+
+    A clone's QEMU could write to the memory that others start from, and a guest that has taken one over would: whoever
+    changes a file changes its ctime, which nobody can set.
+    """
     folder = places.templates / key
-    return Template(key, folder) if (folder / "about.json").is_file() else None
+    try:
+        told = _about(folder / "about.json").get("ram")
+        return Template(key, folder) if told == os.stat(folder / "ram").st_ctime_ns else None
+    except OSError:
+        return None
 
 
 def get(places: Places, recipe: Recipe, progress: Report | None = None) -> Template:
@@ -111,7 +119,9 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             if not kept.hear(CLONE_S + 10).get("saved"):
                 raise StartFailed("the guest's template could not be saved")
         kept.abandon()
+        os.chmod(made / "ram", 0o600)
         about = {
+            "ram": _settled(made / "ram"),
             "kernel": recipe.kernel.release,
             "accelerator": recipe.machine.accelerator,
             "qemu": recipe.machine.emulator.version,
@@ -125,7 +135,6 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             json.dump(about, file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(made / "ram", 0o600)
         target = places.templates / key
         with contextlib.suppress(FileNotFoundError):  # a folder without its about.json is none
             os.rename(target, folder / "old")
@@ -165,6 +174,16 @@ def prune(places: Places, *, keep: int = KEPT, unused_for_s: float = 0.0, dry_ru
                     entry.with_suffix(".python").unlink(missing_ok=True)
                 shutil.rmtree(entry, ignore_errors=True)
     return PrunedGuests(things, size)
+
+
+def _settled(path: Path) -> int:
+    """Write a file to the disk, and say when it was changed last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_ctime_ns
+    finally:
+        os.close(descriptor)
 
 
 def _used(mark: Path) -> float:
