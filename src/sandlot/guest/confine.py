@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 
+from sandlot.guest import building
 from sandlot.guest.bridge import Refused, Started
 from sandlot.wire import bridge as wire
 from sandlot.wire import frames
@@ -155,13 +156,21 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
         os._exit(1)  # whoever prepared us has changed its mind
     os.close(saying)
     values = wire.values_of(told[0][2])
+    builds = wire.BUILDING in values
+    if builds:
+        building.enter(library)
     for capability in range(_CAPABILITIES):
+        if builds and capability in building.CAPABILITIES:
+            continue
         if library.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # there are no more of them
     _limit(values)
     os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)  # which drops every capability
+    if builds:
+        building.keep_capabilities(library)
+    else:
+        os.setresgid(USER, USER, USER)
+        os.setresuid(USER, USER, USER)  # which drops every capability
     _check(library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce privileges")
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from sandlot.guest.building import MERGED
 from sandlot.guest.packing import Packing
 from sandlot.guest.unpacking import FOLDER, LayerError, Reader, Unpacking
 from sandlot.wire import frames
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DATA_DISK = "/dev/vdb"  # see boot.py
 USER_ID = 1000
+ROOT = b"/"
 MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024  # mount(2)
 WARM_BYTES = 1 << 30
 """The most that warm layers may take: the host sends less (workspaces/storage.py)."""
@@ -110,6 +112,8 @@ class Storage:
         self.open_disk()
         upper, work = self._area(target)
         stack = [self._layer(name) for name in lowers]
+        if target == ROOT:  # an environment's, which a setup is to change: the guest's own, without what is mounted
+            target, stack = os.fsencode(MERGED), [ROOT]
         if not stack:
             stack = [os.path.join(os.fsencode(self.warm), b".empty")]
             os.makedirs(stack[0], exist_ok=True)
@@ -122,12 +126,13 @@ class Storage:
         return os.fsdecode(places) + ",redirect_dir=off,index=off,metacopy=off,xino=off"
 
     def _area(self, target: bytes) -> tuple[bytes, bytes]:
-        area = os.path.join(os.fsencode(self.mounted), b"areas", target.strip(b"/").replace(b"/", b"-"))
+        name = target.strip(b"/").replace(b"/", b"-") or b"root"
+        area = os.path.join(os.fsencode(self.mounted), b"areas", name)
         upper, work = os.path.join(area, b"upper"), os.path.join(area, b"work")
         if not os.path.isdir(work):
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, 0o755)  # noqa: S103  its mode is the mode of the root that shows inside
-            if self.owner >= 0:
+            if self.owner >= 0 and target != ROOT:
                 os.chown(upper, self.owner, self.owner)
             os.makedirs(work)
         return upper, work

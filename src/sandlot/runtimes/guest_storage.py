@@ -68,6 +68,8 @@ class GuestStorage:
         for area in request.areas:
             names = [layer_name(lower) for lower in area.lowers]
             fields += [os.fsencode(area.target), b"%d" % len(names), *names]
+        if request.building is not None:
+            fields += [os.fsencode(request.building.target), b"0"]
         self._call(wire.ASSEMBLE, fields)
 
     def warm(self, layers: Sequence[Path]) -> None:

@@ -162,6 +162,7 @@ PYTHON = b"python"  #  the interpreter that runs the agent; absent: our own
 TMP = b"tmp"  #        bytes of /tmp and of /dev/shm, each; absent: as the template has it
 PROCESSES = b"processes"  #  most processes and threads that the guest's kernel allows
 FILES = b"files"  #    most open files of a process that the guest's kernel allows
+BUILDING = b"building"  #  a setup is to change the root file system (guest/building.py)
 FILTER = b"filter"  #  a system-call filter for the agent and all below it: instructions as prctl(2) takes them
 
 

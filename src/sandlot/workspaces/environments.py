@@ -87,6 +87,9 @@ def building_mount(context: Context, record: WorkspaceRecord) -> AreaMount:
 
     folder = context.paths.workspace(record.id).generation(record.generation).area("root")
     with unwritable(context.paths):
+        if record.storage == StorageKind.GUEST:  # on the guest's disk, until they are fetched
+            folder.mkdir(parents=True)
+            return AreaMount("/", folder / "upper")
         if record.storage != StorageKind.OVERLAY:  # no overlay here: the setup changes a copy of its own
             _copy_root(context, record, folder / "tree")
             return AreaMount("/", folder / "tree")

@@ -24,9 +24,10 @@ from sandlot.errors import BuildFailed, EnvironmentNotFound, UsageError
 from sandlot.model.base import OriginKind
 from sandlot.model.command import CommandRecord
 from sandlot.model.environment import HOST, Environment, EnvironmentKind, label_of
+from sandlot.model.isolation import RuntimeChoice
 from sandlot.model.network import Network
 from sandlot.model.workspace import WorkspaceRecord
-from sandlot.runtimes.base import StorageKind
+from sandlot.runtimes.base import Bounds, StorageKind
 from sandlot.workspaces import commands, creation, lifecycle, reaper
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import store_of
@@ -177,7 +178,7 @@ def _run(
         setup.source,
         environment=parent.digest,
         building=True,
-        runtime="bubblewrap",  # whichever runs workspaces of it: a root is a root
+        runtime=_runtime(context),
         network=setup.network,
         one_shot=True,
         progress=progress,
@@ -185,11 +186,32 @@ def _run(
     try:
         for command in (_PRELUDE, *setup.commands):
             _execute(context, record, command, setup.timeout_s, output)
+        if record.storage == StorageKind.GUEST:
+            _fetch(context, record)
         record = lifecycle.stop(context, record.id)
         return _collect(context, store, parent, record, draft, shop)
     finally:
         lifecycle.delete(context, record.id)
         reaper.empty_trash(context)
+
+
+def _runtime(context: Context) -> str:
+    """Where setups run: the cheapest that isolates enough, whichever runs workspaces of it, for a root is a root."""
+    asked = context.settings.runtime
+    return asked if asked == RuntimeChoice.QEMU else RuntimeChoice.AUTO
+
+
+def _fetch(context: Context, record: WorkspaceRecord) -> None:
+    """What the setup has changed, off the guest's disk."""
+    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes
+
+    generation = context.paths.workspace(record.id).generation(record.generation)
+    if record.instance is None:
+        raise BuildFailed("the setup's workspace has ended")
+    size = file_system_bytes(record.limits)
+    bounds = Bounds(size, size // BYTES_PER_INODE)
+    target = generation.area("root") / "upper"
+    context.runtime(record.runtime).fetch(record.instance, generation.socket, "/", target, bounds)
 
 
 def _execute(
@@ -231,7 +253,7 @@ def _collect(
     folder = shop / "result"
     (folder / "tree").mkdir(parents=True)
     with RootTree(folder / "tree") as tree:
-        if record.storage == StorageKind.OVERLAY:
+        if record.storage != StorageKind.COPY:
             source = os.open(store.root(parent.digest), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 tree.graft(source, store.rows(parent.digest))

@@ -29,7 +29,7 @@ _EMPTY = (
     "root/.npm",
 )
 _LINKS = {b"run": b"/run", b"tmp": b"/tmp"}
-_GONE = (b".dockerenv", b".containerenv")
+_GONE = (b".dockerenv", b".containerenv", b".sandlot-python")
 _OURS = ("hosts", "nsswitch.conf", "resolv.conf")
 MAX_ACCOUNTS = 256 << 10
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
