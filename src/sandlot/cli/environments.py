@@ -46,6 +46,7 @@ def print_inspected(result: Any) -> None:
         ("parent", found.parent or ""),
         ("created", found.created_at),
         ("content", f"{found.files} files, {_size(found.bytes)}"),
+        ("guests", f"{_size(result.guests_bytes)} besides" if result.guests_bytes else ""),
         ("shell", found.shell or "none"),
         ("root", result.root),
         ("workspaces", ", ".join(result.workspaces)),
@@ -64,6 +65,8 @@ def print_pruned(result: Any) -> None:
     print(f"{word} {len(gone.digests)} environments, at most {_size(gone.bytes)}")
     for name in gone.names:
         print(f"  {shown(name)}")
+    if result.guests.things:
+        print(f"{word} {result.guests.things} templates and files of guests, {_size(result.guests.bytes)}")
 
 
 def print_prepared(result: Any) -> None:

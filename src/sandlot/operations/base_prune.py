@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sandlot.bases.layer import AREAS
 from sandlot.bases.prune import Pruned
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.runtimes.qemu.places import Places
 from sandlot.runtimes.qemu.template import PrunedGuests, prune
+from sandlot.runtimes.qemu.upkeep import remove_orphans
 from sandlot.settings import duration
 from sandlot.workspaces.context import Context
 
@@ -30,7 +32,7 @@ class Result:
     pruned: Pruned
     dry_run: bool
     guests: PrunedGuests
-    """Templates of guests and what they are made of; nothing where bases were named."""
+    """Templates of guests and what they are made of; where bases were named, those that stood on what is gone."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -41,14 +43,12 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
         dry_run=request.dry_run,
         only=frozenset(request.bases),
     )
-    guests = PrunedGuests(0, 0)
+    places = Places.of(context.paths)
+    layers = (context.paths.layer(layer) / area for layer in pruned.layers for area in AREAS)
+    guests = remove_orphans(places, gone=frozenset(layers), dry_run=request.dry_run)
     if not request.bases:
-        guests = prune(
-            Places.of(context.paths),
-            keep=0,
-            unused_for_s=duration(request.unused_for) or 0,
-            dry_run=request.dry_run,
-        )
+        unused = prune(places, keep=0, unused_for_s=duration(request.unused_for) or 0, dry_run=request.dry_run)
+        guests = PrunedGuests(guests.things + unused.things, guests.bytes + unused.bytes)
     return Result(pruned, request.dry_run, guests)
 
 

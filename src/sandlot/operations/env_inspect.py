@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sandlot.model.environment import Environment
 from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.runtimes.qemu.places import Places
+from sandlot.runtimes.qemu.upkeep import held_for
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import store_of
 
@@ -27,6 +29,8 @@ class Result:
     """Its root file system on this machine; never write to it."""
     workspaces: tuple[str, ...]
     """Ids of the workspaces that stand on it."""
+    guests_bytes: int = 0
+    """What guests keep of it besides, in bytes: its packed root and templates."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -34,7 +38,8 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
     store = store_of(context)
     name, found = store.find(request.name)
     stand = tuple(record.id for record in context.store.all() if record.environment.endswith(f"@{found.digest}"))
-    return Result(name, found, str(store.root(found.digest)), stand)
+    root = store.root(found.digest)
+    return Result(name, found, str(root), stand, held_for(Places.of(context.paths), root))
 
 
 OPERATION = Operation(

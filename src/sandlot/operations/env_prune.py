@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from sandlot.bases.environments.store import PrunedEnvironments
 from sandlot.operations.operation import Caller, Effect, Operation, argument
+from sandlot.runtimes.qemu.places import Places
+from sandlot.runtimes.qemu.template import PrunedGuests
+from sandlot.runtimes.qemu.upkeep import remove_orphans
 from sandlot.settings import duration
 from sandlot.workspaces import environments
 from sandlot.workspaces.context import Context
@@ -28,6 +31,8 @@ class Result:
 
     pruned: PrunedEnvironments
     dry_run: bool
+    guests: PrunedGuests
+    """What guests kept of them: packed roots and templates."""
 
 
 def run(context: Context, request: Request, _caller: Caller) -> Result:
@@ -39,7 +44,10 @@ def run(context: Context, request: Request, _caller: Caller) -> Result:
             dry_run=request.dry_run,
             only=frozenset(request.names),
         )
-    return Result(pruned, request.dry_run)
+        store = environments.store_of(context)
+        gone = frozenset(store.root(digest) for digest in pruned.digests)
+        guests = remove_orphans(Places.of(context.paths), gone=gone, dry_run=request.dry_run)
+    return Result(pruned, request.dry_run, guests)
 
 
 OPERATION = Operation(

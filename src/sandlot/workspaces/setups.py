@@ -28,6 +28,8 @@ from sandlot.model.isolation import RuntimeChoice
 from sandlot.model.network import Network
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import Bounds, StorageKind
+from sandlot.runtimes.qemu.places import Places
+from sandlot.runtimes.qemu.upkeep import remove_orphans
 from sandlot.workspaces import commands, creation, lifecycle, reaper
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import store_of
@@ -148,6 +150,7 @@ def build_packages(
                 made = _run(context, store, raw, setup, _draft(EnvironmentKind.PACKAGES, name), shop, output, progress)
             finally:
                 store.discard(raw.digest)
+                remove_orphans(Places.of(context.paths))  # what a guest has kept of it
             store.remember(key, made, shop)
             store.name(name, made, shop)
             return made, False

@@ -20,7 +20,7 @@ from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.relocated import Relocated, relocated
 
-__all__ = ["RootImage", "get", "key_of", "packed"]
+__all__ = ["RootImage", "get", "key_of", "packed", "packed_from"]
 
 FORMAT = "3"
 PACK_S = 1800.0
@@ -98,6 +98,15 @@ def packed(paths: Paths) -> str | None:
         return None
 
 
+def packed_from(image: Path) -> Path | None:
+    """The tree that an image was packed from; None: the host's own userland, or nobody knows."""
+    try:
+        found = image.with_suffix(".python").read_text().splitlines()[2]
+    except (OSError, IndexError):
+        return None
+    return Path(found) if found else None
+
+
 def get(
     paths: Paths,
     environment: str,
@@ -126,7 +135,7 @@ def get(
                 if progress is not None:
                     progress("packing the root file system of guests, once", 0, 0)
                 _build(places, root, toolchains, copied, target, told)
-    python, build = told.read_text().splitlines()
+    python, build = told.read_text().splitlines()[:2]
     return RootImage(f"{key}-{build}", target, python)
 
 
@@ -166,7 +175,7 @@ def _build(
             raise StateUnwritable(f"a guest's root file system cannot be packed: {done.message}")
         if copied is not None:
             _add_python(made, copied.folder, folder)
-        (folder / "python").write_text(f"{python}\n{os.urandom(6).hex()}\n")
+        (folder / "python").write_text(f"{python}\n{os.urandom(6).hex()}\n{root or ''}\n")
         os.rename(folder / "python", told)
         os.rename(made, target)
 

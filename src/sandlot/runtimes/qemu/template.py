@@ -79,7 +79,7 @@ def known(places: Places, key: str) -> Template | None:
     """
     folder = places.templates / key
     try:
-        told = _about(folder / "about.json").get("ram")
+        told = about(folder / "about.json").get("ram")
         return Template(key, folder) if told == os.stat(folder / "ram").st_ctime_ns else None
     except OSError:
         return None
@@ -198,14 +198,14 @@ def standing(places: Places, *, root: str | None, initramfs: str, stamp: str) ->
 
     Stale means that there are templates, but of an older sandlot, QEMU or userland.
     """
-    found = [_about(folder) for folder in places.templates.glob("*/about.json")]
+    found = [about(folder) for folder in places.templates.glob("*/about.json")]
     wanted = {"root": root, "initramfs": initramfs, "stamp": stamp}
     if any(all(about.get(name) == value for name, value in wanted.items()) for about in found):
         return "warm"
     return "stale" if found else "cold"
 
 
-def _about(file: Path) -> dict[str, object]:
+def about(file: Path) -> dict[str, object]:
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):
