@@ -73,7 +73,8 @@ def print_prepared(result: Any) -> None:
     """Each step and what it took."""
     for step in result.steps:
         print(f"{step.name:18} {step.ms:>8} ms")
-    print(f"{shown(result.environment)} is ready ({result.runtime}, isolation {result.isolation})")
+    how = f"{result.runtime}, isolation {result.isolation}"
+    print(f"{shown(result.environment)} was {result.before.value}, and is ready ({how})")
 
 
 def _size(count: int) -> str:

@@ -8,7 +8,7 @@ from sandlot.model.isolation import RuntimeChoice
 from sandlot.operations.operation import Caller, Effect, Operation, argument
 from sandlot.workspaces import preparation
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.preparation import Step
+from sandlot.workspaces.preparation import Readiness, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Result:
     """Name and digest."""
     runtime: str
     isolation: str
+    before: Readiness
+    """How it stood: ``warm`` (a workspace of it started at once), ``cold`` or ``stale``."""
     steps: tuple[Step, ...]
     """Each with its milliseconds."""
 
@@ -38,10 +40,8 @@ class Result:
 def run(context: Context, request: Request, caller: Caller) -> Result:
     """Build what is missing; create, exec, reset, delete."""
     name = context.settings.environment if request.environment is None else request.environment
-    record, steps = preparation.prepare(
-        context, name, runtime=request.runtime, progress=caller.progress, output=caller.output
-    )
-    return Result(record.environment, record.runtime, record.isolation, steps)
+    done = preparation.prepare(context, name, runtime=request.runtime, progress=caller.progress, output=caller.output)
+    return Result(done.record.environment, done.record.runtime, done.record.isolation, done.before, done.steps)
 
 
 OPERATION = Operation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -12,16 +12,18 @@ from sandlot.bases.environments.definitions import DEFINITIONS
 from sandlot.bases.environments.store import EnvironmentStore
 from sandlot.bases.progress import Report
 from sandlot.bases.source import Source
-from sandlot.errors import EnvironmentNotFound, StartFailed
+from sandlot.errors import EnvironmentNotFound, IsolationUnavailable, StartFailed
 from sandlot.model.base import OriginKind
 from sandlot.model.environment import HOST, Environment, EnvironmentKind, split_label
+from sandlot.model.isolation import RuntimeChoice
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.runtimes.base import Finding
 from sandlot.workspaces import commands, creation, lifecycle, reaper, states
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import environment_of, store_of
+from sandlot.workspaces.isolating import chosen_runtime
 
-__all__ = ["Readiness", "Step", "findings", "prepare", "readiness"]
+__all__ = ["Prepared", "Readiness", "Step", "findings", "prepare", "readiness"]
 
 TRIAL_S = 120.0
 
@@ -46,7 +48,8 @@ def findings(context: Context) -> list[Finding]:
     found = []
     for name in names:
         try:
-            state = readiness(context, name, store.find(name)[1])
+            environment = store.find(name)[1]
+            state = readiness(context, name, environment)
         except EnvironmentNotFound as error:
             found.append(
                 Finding(f"environment.{name}", False, "cold: a setting names it, and it is not here", error.hint, False)
@@ -54,9 +57,37 @@ def findings(context: Context) -> list[Finding]:
             continue
         fix = f"sandlot prepare {name}" if state is Readiness.COLD else f"build or import {name} again"
         found.append(Finding(f"environment.{name}", state is Readiness.WARM, _MEANINGS[state], fix, required=False))
+        found += _guest_findings(context, name, environment)
     return found
 
 
+def _guest_findings(context: Context, name: str, environment: Environment) -> list[Finding]:
+    """How soon a guest of an environment can start: for those that have been in one, or would be."""
+    state = _guest_readiness(context, environment)
+    if state is None or (state is Readiness.COLD and context.settings.runtime != RuntimeChoice.QEMU):
+        return []
+    fix = "" if state is Readiness.WARM else f"sandlot prepare {name} --runtime qemu"
+    return [Finding(f"qemu.template.{name}", state is Readiness.WARM, _GUESTS[state], fix, required=False)]
+
+
+def _guest_readiness(context: Context, environment: Environment | None) -> Readiness | None:
+    """None: there is no QEMU that could tell."""
+    from sandlot.runtimes.qemu.probe import Prober
+
+    prober = Prober(context.paths)
+    try:
+        if environment is None:
+            return Readiness(prober.standing())
+        return Readiness(prober.standing(environment.digest, store_of(context).root(environment.digest)))
+    except IsolationUnavailable:
+        return None
+
+
+_GUESTS = {
+    Readiness.WARM: "warm: a guest of it starts at once, from its template",
+    Readiness.COLD: "cold: the first guest of it has to pack its files and boot first",
+    Readiness.STALE: "stale: sandlot, QEMU or the kernel have changed: the next guest of it boots first",
+}
 _MEANINGS = {
     Readiness.WARM: "warm: a workspace of it starts at once",
     Readiness.COLD: "cold: its first workspace has to make something first",
@@ -98,13 +129,26 @@ def _parent_moved(store: EnvironmentStore, environment: Environment) -> bool:
     return parent is not None and parent.digest != environment.parent
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What preparing showed."""
+
+    record: WorkspaceRecord
+    """Of the workspace that was tried, which is gone."""
+    before: Readiness
+    """How it stood."""
+    steps: tuple[Step, ...]
+
+
 def prepare(
     context: Context, name: str, *, runtime: str | None, progress: Report, output: Callable[[str, bytes], None] | None
-) -> tuple[WorkspaceRecord, tuple[Step, ...]]:
+) -> Prepared:
     """Build an environment if it can be built and is not there; then create, exec, reset, delete for real.
 
-    Returns the record of the workspace that was tried, which is gone, and the steps. Raises what any of them raises.
+    Raises what any of them raises, and before anything is built IsolationUnavailable.
     """
+    chosen, _ = chosen_runtime(context, runtime)
+    before = _before(context, name, chosen)
     steps: list[Step] = []
 
     @contextmanager
@@ -119,7 +163,7 @@ def prepare(
             _ensure(context, name, progress, output)
     with step("create"):
         record, _ = creation.create(
-            context, Source(OriginKind.NOTHING), environment=name, runtime=runtime, one_shot=True, progress=progress
+            context, Source(OriginKind.NOTHING), environment=name, runtime=chosen, one_shot=True, progress=progress
         )
     try:
         with step("exec"):
@@ -132,7 +176,20 @@ def prepare(
         with step("delete"):
             lifecycle.delete(context, record.id)
             reaper.empty_trash(context)
-    return record, tuple(steps)
+    return Prepared(record, before, tuple(steps))
+
+
+def _before(context: Context, name: str, runtime: str) -> Readiness:
+    """How it stands with this runtime."""
+    environment = None
+    if name != HOST:
+        with suppress(EnvironmentNotFound):
+            environment = store_of(context).find(name)[1]
+    own = readiness(context, name, environment)
+    if own is Readiness.COLD or runtime != RuntimeChoice.QEMU:
+        return own
+    guest = _guest_readiness(context, environment) or Readiness.COLD
+    return own if guest is Readiness.WARM else guest
 
 
 def _ensure(context: Context, name: str, progress: Report, output: Callable[[str, bytes], None] | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandlot.runtimes.qemu import template
 from sandlot.runtimes.qemu.commandline import Emulator, Machine
 from sandlot.runtimes.qemu.places import Places
 from sandlot.runtimes.qemu.template import KEPT_ROOTS, known, prune, standing
@@ -75,12 +76,25 @@ def test_a_root_file_system_goes_with_what_tells_of_it(places: Places) -> None:
 
 
 def test_a_template_is_warm_for_what_it_was_made_of_and_stale_for_anything_else(places: Places) -> None:
-    now = {"root": "r", "initramfs": "i", "stamp": "s"}
-    assert standing(places, root="r", initramfs="i", stamp="s") == "cold"
-    template_of(places, "one", age_s=0, **now)
-    assert standing(places, root="r", initramfs="i", stamp="s") == "warm"
-    assert standing(places, root="other", initramfs="i", stamp="s") == "stale"
-    assert standing(places, root=None, initramfs="i", stamp="s") == "stale"
+    now = {"root": "r", "initramfs": "i", "stamp": "s", "accelerator": "tcg"}
+
+    def told(source: Path | None = None, **changed: str) -> str:
+        is_now = {**now, **changed}
+        return standing(
+            places, root=is_now["root"] or None, source=source, initramfs=is_now["initramfs"], stamp=is_now["stamp"],
+            accelerator=is_now["accelerator"],
+        )  # fmt: skip
+
+    assert told() == "cold"
+    template_of(places, "one", age_s=0, **now, format=template._FORMATS, source="")
+    assert told() == "warm"
+    for name in now:
+        assert told(None, **{name: "other"}) == "stale", name
+    assert told(root="") == "stale"
+    environment = Path("/an/environment")
+    assert told(environment) == "cold"
+    template_of(places, "two", age_s=0, **now, format="older", source=str(environment))
+    assert told(environment) == "stale"
 
 
 def test_whatever_a_clone_must_have_like_its_template_is_in_the_key() -> None:

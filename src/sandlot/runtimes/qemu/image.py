@@ -18,7 +18,7 @@ from sandlot.runtimes.agent_code import host_python
 from sandlot.runtimes.base import Report
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
-from sandlot.runtimes.relocated import Relocated, relocated
+from sandlot.runtimes.relocated import Relocated, is_ready, relocated
 
 __all__ = ["RootImage", "get", "key_of", "packed", "packed_from"]
 
@@ -89,9 +89,11 @@ def _time(path: Path) -> int:
         return 0
 
 
-def packed(paths: Paths) -> str | None:
-    """The key of the image of the host's own userland as it is now, None when it has not been packed."""
-    key = key_of("", None, ())
+def packed(paths: Paths, environment: str = "", root: Path | None = None) -> str | None:
+    """The key of the image of an environment (the host's own userland) as it is now, None when it was not packed."""
+    if root is not None and not is_ready(paths):
+        return None
+    key = key_of(environment, root, (relocated(paths).folder,) if root is not None else ())
     try:
         return f"{key}-{(Places.of(paths).roots / f'{key}.python').read_text().splitlines()[1]}"
     except (OSError, IndexError):

@@ -95,19 +95,28 @@ class Prober:
 
     def template(self) -> Finding:
         """A line of doctor: how soon a guest can start that has the host's userland."""
+        state = self.standing()
+        fix = "" if state == "warm" else "sandlot prepare --runtime qemu"
+        return Finding("qemu.template", state == "warm", f"{state}: {_STANDINGS[state]}", fix, required=False)
+
+    def standing(self, environment: str = "", root: Path | None = None) -> str:
+        """``warm``, ``cold`` or ``stale``: how soon a guest of an environment (the host's userland) can start.
+
+        Nothing is started or made to find out. Raises IsolationUnavailable where there is no QEMU.
+        """
         from sandlot.runtimes.qemu import image, template
 
         system = kernel.cached(self._places)
-        state = "cold"
-        if system is not None:
-            state = template.standing(
-                self._places,
-                root=image.packed(self._paths),
-                initramfs=initramfs.key_of(system),
-                stamp=commandline.find().stamp,
-            )
-        fix = "" if state == "warm" else "sandlot prepare --runtime qemu"
-        return Finding("qemu.template", state == "warm", f"{state}: {_STANDINGS[state]}", fix, required=False)
+        if system is None or not self.known().available:
+            return "cold"
+        return template.standing(
+            self._places,
+            root=image.packed(self._paths, environment, root),
+            source=root,
+            initramfs=initramfs.key_of(system),
+            stamp=commandline.find().stamp,
+            accelerator=self._accelerator,
+        )
 
     def known(self) -> ProbeReport:
         """What is known without starting a guest: the last answer, or what can be seen of what a guest needs."""

@@ -15,7 +15,7 @@ from sandlot.errors import StartFailed
 from sandlot.runtimes.base import DISK_BYTES, Report
 from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
-from sandlot.runtimes.qemu.image import RootImage
+from sandlot.runtimes.qemu.image import RootImage, packed_from
 from sandlot.runtimes.qemu.initramfs import Initramfs
 from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S
 from sandlot.runtimes.qemu.keeping import Plan, starting
@@ -25,6 +25,7 @@ from sandlot.runtimes.qemu.places import Places, building, only_one
 __all__ = ["PrunedGuests", "Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
 FORMAT = "1"
+_FORMATS = f"{FORMAT}.{commandline.FORMAT}"
 KEPT = 12
 """How many templates are kept when another is made; each takes as much as its guest has touched, and its base."""
 KEPT_ROOTS = 4
@@ -128,6 +129,8 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             "stamp": recipe.machine.emulator.stamp,
             "initramfs": recipe.initramfs.key,
             "root": recipe.root.key,
+            "source": str(packed_from(recipe.root.file) or ""),
+            "format": _FORMATS,
             "warm": [str(path) for path in recipe.warm],
             "took_s": round(time.monotonic() - began, 2),
         }
@@ -193,14 +196,20 @@ def _used(mark: Path) -> float:
         return 0.0
 
 
-def standing(places: Places, *, root: str | None, initramfs: str, stamp: str) -> str:
+def standing(
+    places: Places, *, root: str | None, source: Path | None = None, initramfs: str, stamp: str, accelerator: str
+) -> str:
     """How soon a guest on a root file system can start: ``warm`` (at once), ``cold``, or ``stale``.
 
-    Stale means that there are templates, but of an older sandlot, QEMU or userland.
+    ``source``: the environment's tree, None for the host's own userland. Stale means that it has templates, but of an
+    older sandlot, kernel, QEMU or userland, or from a time when guests ran with another accelerator.
     """
-    found = [about(folder) for folder in places.templates.glob("*/about.json")]
-    wanted = {"root": root, "initramfs": initramfs, "stamp": stamp}
-    if any(all(about.get(name) == value for name, value in wanted.items()) for about in found):
+    every = [about(file) for file in places.templates.glob("*/about.json")]
+    found = [each for each in every if each.get("source", "") == str(source or "")]
+    wanted = {
+        "root": root, "initramfs": initramfs, "stamp": stamp, "accelerator": accelerator, "format": _FORMATS,
+    }  # fmt: skip
+    if any(all(each.get(name) == value for name, value in wanted.items()) for each in found):
         return "warm"
     return "stale" if found else "cold"
 
