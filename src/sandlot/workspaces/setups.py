@@ -191,7 +191,8 @@ def _run(
             _execute(context, record, command, setup.timeout_s, output)
         if record.storage == StorageKind.GUEST:
             _fetch(context, record)
-        record = lifecycle.stop(context, record.id)
+        else:
+            record = lifecycle.stop(context, record.id)
         return _collect(context, store, parent, record, draft, shop)
     finally:
         lifecycle.delete(context, record.id)
