@@ -239,7 +239,12 @@ class Agent:
 
     def _start(self, connection: Connection, kind: int, request: int, fields: "list[bytes]") -> None:
         number = messages.integer(fields[0]) if kind in messages.NUMBERED else 0
+        patient = time.monotonic() < connection.opened + ROOM_WAIT_S
         if number and self.watch.storage.hopeless():
+            if patient and self.watch.storage.stale(connection.opened):  # what was ended just now may be gone by now
+                self.watch.wake()
+                self.crowded_out.append((connection, kind, request, fields))
+                return
             text = b"the workspace's files take more than twice what its disk and inode limits allow"
             self._answer(connection, messages.FAILED, [b"limit_reached", text])
             return
@@ -250,7 +255,7 @@ class Agent:
         except OSError as error:
             ours.close()
             theirs.close()
-            if error.errno == errno.EAGAIN and time.monotonic() < connection.opened + ROOM_WAIT_S:
+            if error.errno == errno.EAGAIN and patient:
                 self.watch.wake()
                 self.crowded_out.append((connection, kind, request, fields))
                 return

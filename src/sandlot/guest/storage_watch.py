@@ -62,6 +62,8 @@ class StorageWatch:
         self.due = False
         self.job: tuple[int, int] | None = None
         self.job_began = 0.0
+        self.measured = 0.0
+        """When the last measurement that has ended began."""
         self.wanted = False
         self.next_job = 0.0
         self.periodic = 0.0
@@ -77,6 +79,12 @@ class StorageWatch:
     def hopeless(self) -> bool:
         """Whether so much is kept that no command may run any more: each could add what it writes before a look."""
         return self.used is not None and (self.used[0] > 2 * self.disk or self.used[1] > 2 * self.inodes)
+
+    def stale(self, moment: float) -> bool:
+        """Whether the last measurement began before that moment, so that it may count what has gone since; then there
+        will be another one."""
+        self.wanted = self.wanted or self.measured < moment
+        return self.measured < moment
 
     def pids(self) -> "set[int]":
         """The measuring process."""
@@ -177,6 +185,7 @@ class StorageWatch:
             return ""
         os.close(self.job[1])
         self.job = None
+        self.measured = self.job_began
         now = time.monotonic()
         self.next_job = now + 0.1
         try:
