@@ -6,6 +6,7 @@ port. What the machine adds (boot, clones, disks) is not here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import os
@@ -18,7 +19,7 @@ from sandlot import process
 from sandlot.guest.bridge import GuestBridge, Started
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import Bounds, LaunchRequest, ProbeReport
+from sandlot.runtimes.base import Bounds, Fetch, LaunchRequest, ProbeReport
 from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
 from sandlot.runtimes.qemu.bridge import Bridge
 
@@ -108,6 +109,9 @@ class BridgedRuntime:
                 end.wait(PATIENCE_S)
 
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
+        raise NotImplementedError
+
+    def parting(self, instance: Instance, socket: Path) -> contextlib.AbstractContextManager[Fetch | None]:
         raise NotImplementedError
 
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:

@@ -61,6 +61,7 @@ class GuestBridge(Mux):
         self.agent: Started | None = None
         self.ended = False
         self.unconnected: list[bridge_flows.AgentFlow] = []
+        self.last: list[tuple[Flow, bytes]] = []
         self._is_device = stat.S_ISCHR(os.fstat(port).st_mode)
 
     def run(self) -> None:
@@ -114,6 +115,7 @@ class GuestBridge(Mux):
             if kind == wire.CONFIGURE:
                 self.forget()
                 self.unconnected.clear()
+                self.last.clear()
                 self._configure(values)
             else:
                 self._begin(values)
@@ -161,9 +163,15 @@ class GuestBridge(Mux):
 
     def _job(self, number: int, words: "list[bytes]") -> None:
         flow = Flow(self, number, wire.JOB)
+        if words[1:] == [wire.LAST]:
+            self.last.append((flow, words[0]))
+        else:
+            self._run(flow, words[0] if words else b"", words[1:])
+
+    def _run(self, flow: Flow, name: bytes, words: "list[bytes]") -> None:
         try:
-            connection, pid = jobs.start(words[0], words[1:])
-        except (KeyError, IndexError):
+            connection, pid = jobs.start(name, words)
+        except KeyError:
             flow.reset(38)  # ENOSYS
             return
         except OSError as error:
@@ -186,6 +194,11 @@ class GuestBridge(Mux):
         self.attend(self.agent.pidfd, None)
         self.unconnected.clear()
         self.sweep()
+        for flow, name in self.last:
+            if flow.number in self.streams:
+                self._run(flow, name, [])
+        while any(stream.kind == wire.JOB for stream in self.streams.values()):
+            self.turn()  # the host looks at what is left; when who does is gone, so is the stream
         if self._is_device:
             os.sync()  # the agent does it, too, unless it has failed: what is not on the disk now is lost
         self.readers.call(wire.MAX_STREAMS)

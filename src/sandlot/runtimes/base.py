@@ -7,6 +7,7 @@ names, history or snapshots. ``conformance.py`` is the suite that every implemen
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,17 @@ from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 
-__all__ = ["DISK_BYTES", "AreaMount", "Bounds", "Finding", "LaunchRequest", "ProbeReport", "Runtime", "StorageKind"]
+__all__ = [
+    "DISK_BYTES",
+    "AreaMount",
+    "Bounds",
+    "Fetch",
+    "Finding",
+    "LaunchRequest",
+    "ProbeReport",
+    "Runtime",
+    "StorageKind",
+]
 
 HOME = "/home/agent"
 PROJECT = "/workspace"
@@ -52,6 +63,8 @@ class Bounds:
     entries: int
 
 
+Fetch = Callable[[str, Path, Bounds], object]
+"""``Runtime.fetch`` of one instance: of the area at a target, into a new folder, within bounds."""
 Report = Callable[[str, int, int], None]
 """Told what is going on, how much of it is done, and how much there is (0: not known)."""
 
@@ -176,6 +189,12 @@ class Runtime(Protocol):
         They come in the form of an overlay's upper that the host can mount or view, and the guest is not trusted in
         making them: ``bounds`` holds. Runtimes with other storage are never asked. Raises WorkspaceFailure,
         StateUnwritable, FileRefused; ``folder`` is not there then.
+        """
+
+    def parting(self, instance: Instance, socket: Path) -> AbstractContextManager[Fetch | None]:
+        """Storage GUEST: in the block what it has changed can be fetched, also when its agent has ended meanwhile.
+
+        None where that cannot be, or is not needed. The caller kills the instance afterwards.
         """
 
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from sandlot import process
 from sandlot.errors import CommandInterrupted, StartFailed, WorkspaceFailure
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.workspace import Instance
-from sandlot.runtimes.base import Bounds, Finding, LaunchRequest, ProbeReport, StorageKind
+from sandlot.runtimes.base import Bounds, Fetch, Finding, LaunchRequest, ProbeReport, StorageKind
 
 __all__ = ["FakeRuntime", "Fault"]
 
@@ -89,6 +89,10 @@ class FakeRuntime:
 
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
         """See Runtime.fetch: nobody asks."""
+
+    def parting(self, instance: Instance, socket: Path) -> contextlib.AbstractContextManager[Fetch | None]:  # noqa: ARG002  the contract's
+        """See Runtime.parting: nobody needs it."""
+        return contextlib.nullcontext()
 
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
         """See Runtime.show_trust: nobody asks."""

@@ -60,6 +60,9 @@ DUPLEX = b"duplex"  #  -            a socket
 # opened by the guest
 CLIENT = b"client"  #  number of the LISTEN stream      somebody has connected there
 
+LAST = b"last"
+"""The only word of a JOB that begins when the agent has ended; the guest stays until it has, too."""
+
 ONE_WAY = {SOURCE: 1, SINK: 0, FILE: 0}
 """Kinds whose bytes flow one way, and the parity of the sender's numbers: 1 is the host."""
 

@@ -261,24 +261,31 @@ def stop(context: Context, key: str) -> WorkspaceRecord:
     with locked(context, key) as record:
         if record.instance is None:
             return record
-        end(context, record, grace=True)
+        end(context, record, grace=True, copy=True)
         record = stopped(record)
         context.store.save(record)
         return record
 
 
-def end(context: Context, record: WorkspaceRecord, *, grace: bool) -> None:
-    """No process of the workspace is left afterwards. With ``grace`` they get SIGTERM and a moment first."""
+def end(context: Context, record: WorkspaceRecord, *, grace: bool, copy: bool = False) -> None:
+    """No process of the workspace is left afterwards. With ``grace`` they get SIGTERM and a moment first.
+
+    ``copy``: of what a guest has changed, if it is little, for whoever looks at it while it is stopped.
+    """
     if record.instance is None:
         return
     runtime = context.runtime(record.runtime)
     if grace and runtime.alive(record.instance):
-        with (
-            contextlib.suppress(SandlotError, OSError),
-            Channel(socket_of(context, record)) as channel,
-        ):
-            channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
-            channel.receive(STOP_GRACE_S + (SYNC_S if record.storage == StorageKind.GUEST else 1))
+        socket, guest = socket_of(context, record), record.storage == StorageKind.GUEST
+        parting = runtime.parting(record.instance, socket) if copy and guest else contextlib.nullcontext()
+        with contextlib.suppress(SandlotError, OSError), parting as fetch:
+            with Channel(socket) as channel:
+                channel.send(messages.SHUTDOWN, [b"%d" % int(STOP_GRACE_S * 1000)])
+                channel.receive(STOP_GRACE_S + (SYNC_S if guest else 1))
+            if fetch is not None:
+                from sandlot.workspaces.present import keep
+
+                keep(context, record, fetch)
     kill(context, record, record.instance)
 
 

@@ -8,13 +8,14 @@ asks, and is started for it if it is stopped.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sandlot.errors import CommandInterrupted, StateUnwritable
 from sandlot.model.workspace import WorkspaceRecord
-from sandlot.runtimes.base import AREA_TARGETS, Bounds, StorageKind
+from sandlot.runtimes.base import AREA_TARGETS, Bounds, Fetch, StorageKind
 from sandlot.workspaces import lifecycle, locks
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.lifecycle import is_running, socket_of, storage_of
@@ -22,12 +23,16 @@ from sandlot.workspaces.lifecycle import is_running, socket_of, storage_of
 if TYPE_CHECKING:
     from sandlot.workspaces.storage import Storage
 
-__all__ = ["WORKSPACE", "present"]
+__all__ = ["WORKSPACE", "keep", "present"]
 
 WORKSPACE = ("workspace",)
 ALL = tuple(AREA_TARGETS)
 FETCH_WAIT_S = 600.0
 """How long to wait for others who fetch or read the same copies."""
+KEPT = Bounds(8 << 20, 2000)
+"""What a guest that is stopped leaves with the host, of each area: mostly somebody looks at it next, and another start
+costs more than sending so much."""
+KEEP_WAIT_S = 1.0
 
 
 @contextlib.contextmanager
@@ -58,10 +63,10 @@ def present(
 
 
 def _renewed(
-    record: WorkspaceRecord, storage: Storage, renew: Callable[[], None]
+    record: WorkspaceRecord, storage: Storage, renew: Callable[[], None], wait_s: float = FETCH_WAIT_S
 ) -> contextlib.AbstractContextManager[None]:
     what = f"the copy of workspace {record.label}'s files"
-    return locks.renewed(storage.generation.fetch_lock, what, renew, wait_s=FETCH_WAIT_S)
+    return locks.renewed(storage.generation.fetch_lock, what, renew, wait_s=wait_s)
 
 
 def _look_into_stopped(context: Context, record: WorkspaceRecord) -> None:
@@ -89,21 +94,44 @@ def _look_into_stopped(context: Context, record: WorkspaceRecord) -> None:
         context.store.save(record)
 
 
+def keep(context: Context, record: WorkspaceRecord, fetch: Fetch) -> None:
+    """Copy what a guest has changed, whose processes have just ended, if it is little; see ``lifecycle.end``.
+
+    The caller holds the workspace's lock. Raises SandlotError: a later look starts the guest once more.
+    """
+    storage = storage_of(context, record)
+
+    def renew() -> None:
+        for area in ALL:
+            _replace(record, storage, area, fetch, KEPT)
+
+    with _renewed(record, storage, renew, KEEP_WAIT_S):
+        storage.generation.asleep.touch(mode=0o600)
+
+
 def _fetch(context: Context, record: WorkspaceRecord, storage: Storage, area: str) -> None:
     """Put a fresh copy of an area's changes in the place of the old one."""
-    from sandlot.bases.trees import remove_tree
-    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes, most_inodes
-
     if record.instance is None:
         raise CommandInterrupted(f"workspace {record.label} was stopped while its files were fetched")
+    fetch = functools.partial(context.runtime(record.runtime).fetch, record.instance, socket_of(context, record))
+    _replace(record, storage, area, fetch)
+
+
+def _bounds(record: WorkspaceRecord, storage: Storage) -> Bounds:
+    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes, most_inodes
+
+    # The disk is as large as the limits were when it was made.
+    size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
+    return Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
+
+
+def _replace(record: WorkspaceRecord, storage: Storage, area: str, fetch: Fetch, bounds: Bounds | None = None) -> None:
+    from sandlot.bases.trees import remove_tree
+
     folder = storage.generation.area(area)
     fresh = folder / f"fetched-{os.urandom(6).hex()}"
-    runtime = context.runtime(record.runtime)
     try:
-        # The disk is as large as the limits were when it was made.
-        size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
-        bounds = Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
-        runtime.fetch(record.instance, socket_of(context, record), AREA_TARGETS[area], fresh, bounds)
+        fetch(AREA_TARGETS[area], fresh, bounds or _bounds(record, storage))
         with contextlib.suppress(FileNotFoundError):  # somebody was killed right here: then there is none
             os.rename(folder / "upper", fresh.with_name(fresh.name + ".old"))
         os.rename(fresh, folder / "upper")

@@ -18,7 +18,7 @@ from sandlot import process
 from sandlot.errors import StartFailed, StateUnwritable, WorkspaceFailure
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import TRUST, Bounds, LaunchRequest, ProbeReport
+from sandlot.runtimes.base import TRUST, Bounds, Fetch, LaunchRequest, ProbeReport
 from sandlot.runtimes.bubblewrap.plan import ETC_FILES, Plan
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import messages
@@ -167,6 +167,10 @@ class BubblewrapRuntime:
 
     def fetch(self, instance: Instance, socket: Path, target: str, folder: Path, bounds: Bounds) -> None:
         """See Runtime.fetch: nobody asks, for what changes lies in folders of the host."""
+
+    def parting(self, instance: Instance, socket: Path) -> contextlib.AbstractContextManager[Fetch | None]:  # noqa: ARG002  the contract's
+        """See Runtime.parting: what changes stays where it is."""
+        return contextlib.nullcontext()
 
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:
         """See Runtime.show_trust: nobody asks, for the folder itself is shown."""

@@ -5,19 +5,21 @@ What only a start needs is imported by it: whether a workspace lives is asked by
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandlot import process
-from sandlot.errors import StartFailed, UsageError, WorkspaceFailure
+from sandlot.errors import SandlotError, StartFailed, UsageError, WorkspaceFailure
 from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 from sandlot.paths import Paths
-from sandlot.runtimes.base import Bounds, LaunchRequest, ProbeReport
+from sandlot.runtimes.base import Bounds, Fetch, LaunchRequest, ProbeReport
 from sandlot.runtimes.channel import Channel
 from sandlot.wire import bridge as wire
 from sandlot.wire import messages
@@ -170,6 +172,20 @@ class QemuRuntime:
 
         with GuestStorage(asking.job(socket, b"storage")) as storage:
             storage.take(target, folder, bounds)
+
+    @contextlib.contextmanager
+    def parting(self, instance: Instance, socket: Path) -> Iterator[Fetch | None]:  # noqa: ARG002  the contract's
+        """See Runtime.parting: a job that begins when the agent has ended keeps the guest."""
+        from sandlot.runtimes.guest_storage import GuestStorage
+        from sandlot.runtimes.qemu import asking
+
+        with contextlib.ExitStack() as stack:
+            try:
+                storage = stack.enter_context(GuestStorage(asking.job(socket, b"storage", [wire.LAST])))
+            except SandlotError:  # it is ending already
+                yield None
+            else:
+                yield storage.take
 
     def show_trust(self, instance: Instance, socket: Path, folder: Path) -> None:  # noqa: ARG002  the contract's
         """See Runtime.show_trust."""
