@@ -181,12 +181,12 @@ class RuntimeConformance:
         eventually(lambda: not self.runtime.alive(instance), "the instance ends with its launcher")
 
     def test_an_idle_instance_ends_by_itself(self) -> None:
-        guest = self.launch(idle_timeout_s=1)
+        guest = self.launch(idle_timeout_s=3)
         eventually(lambda: not guest.alive, "the idle instance ends")
 
     def test_a_running_command_keeps_an_instance_from_being_idle(self) -> None:
-        guest = self.launch(idle_timeout_s=1)
-        assert guest.output("sleep 2; echo done").stdout == b"done\n"
+        guest = self.launch(idle_timeout_s=3)
+        assert guest.output("sleep 4; echo done").stdout == b"done\n"
 
     def test_a_launch_that_cannot_work_is_one_of_our_errors_and_leaves_nothing(self) -> None:
         request = self.request()
