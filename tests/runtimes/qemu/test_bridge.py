@@ -196,6 +196,40 @@ def echoing(connection: socket.socket, words: list[bytes]) -> None:
     connection.sendall(b"%d %s %d" % (os.getpid(), words[0], size))
 
 
+def test_the_last_job_begins_when_the_agent_has_ended_and_the_guest_waits_for_it(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, guest = ends
+    monkeypatch.setitem(jobs.JOBS, b"last", f"{__name__}:answering")
+    with asking.job(host.socket, b"last", [wire.LAST]) as connection:
+        connection.settimeout(PATIENCE_S)
+        eventually(lambda: bool(guest.bridge.last), "the guest knows of it")
+        assert not any(stream.source >= 0 for stream in guest.bridge.streams.values())  # nobody serves it yet
+        guest.end()
+        connection.sendall(b"a")
+        assert connection.recv(1) == b"b"
+        assert host.thread.is_alive()
+    assert host.over() is Outcome.ENDED
+
+
+def test_a_guest_does_not_wait_for_the_last_job_of_somebody_who_is_gone(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, guest = ends
+    monkeypatch.setitem(jobs.JOBS, b"last", f"{__name__}:answering")
+    with asking.job(host.socket, b"last", [wire.LAST]):
+        eventually(lambda: bool(guest.bridge.last), "the guest knows of it")
+    guest.end()
+    assert host.over() is Outcome.ENDED
+
+
+def answering(connection: socket.socket, words: list[bytes]) -> None:
+    """Runs in the job's process."""
+    assert words == []
+    while data := connection.recv(1):
+        connection.sendall(bytes((data[0] + 1,)))
+
+
 def test_a_job_that_there_is_not_is_at_its_end_at_once(ends: Ends) -> None:
     with asking.job(ends[0].socket, b"nonsense") as connection:
         connection.settimeout(PATIENCE_S)
