@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +150,21 @@ def test_who_has_no_limit_is_never_looked_at() -> None:
     timeout = busy.sooner(None)
     assert timeout is not None
     assert 0 < timeout <= 1000 * watch.FIRST_S + 1
+
+
+def test_memory_is_measured_where_nobody_limits_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest's disk is held by its kernel: what nobody has mapped is looked for all the same."""
+    monkeypatch.setattr("sandlot.guest.storage_watch._free", lambda: (100 * MIB, 1 << 20))
+    watching = StorageWatch({})
+    file = os.memfd_create("quiet")
+    try:
+        os.write(file, b"x" * (4 * MIB))
+        watching.want({1})
+        end = time.monotonic() + 60
+        while watching.busy():
+            assert time.monotonic() < end
+            assert watching.look({1})[0] == ""
+        assert watching.result_of_memory is not None
+        assert watching.result_of_memory >= 4 * MIB
+    finally:
+        os.close(file)

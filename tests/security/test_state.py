@@ -16,7 +16,7 @@ from sandlot.errors import StateCorrupt, StateError, StateTooNew
 from sandlot.model.workspace import WorkspaceState
 from sandlot.process import identify
 from sandlot.sdk import Sandlot
-from tests.conftest import Cli, clean_environment
+from tests.conftest import NAMESPACES, Cli, clean_environment
 
 
 def damage(state: Path, how: str) -> None:
@@ -180,6 +180,7 @@ print(json.dumps(told))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root to be mounted")
+@NAMESPACES  # what guests are made from would have to be on that disk, too
 def test_a_full_disk_is_an_error_in_words_and_leaves_nothing_half_done(state_dir: Path) -> None:
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")  # nobody outlives the script
     ran = subprocess.run(

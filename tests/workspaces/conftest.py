@@ -13,6 +13,7 @@ import pytest
 from sandlot.bases.shipping import receive, send
 from sandlot.guest.unpacking import Reader
 from sandlot.model.workspace import Instance, WorkspaceRecord
+from sandlot.process import ProcessIdentity
 from sandlot.runtimes.base import DISK_BYTES, AreaMount, Bounds, LaunchRequest, ProbeReport, StorageKind
 from sandlot.runtimes.bubblewrap.runtime import BubblewrapRuntime
 from sandlot.sdk import Workspace
@@ -94,18 +95,22 @@ def agent_of(workspace: Workspace) -> int:
 
 
 def kill_agent(workspace: Workspace) -> None:
-    """SIGKILL the agent, and wait until the kernel has ended it with everything in the workspace."""
-    pid = agent_of(workspace)
-    descriptor = os.pidfd_open(pid)
-    os.kill(pid, 9)
-    os.close(descriptor)
+    """SIGKILL the agent (or QEMU), and wait until the kernel has ended it with everything in the workspace.
+
+    Whoever watches over it goes next, and with it what it holds open of the commands' files.
+    """
+    instance = record_of(workspace).instance
+    assert instance is not None
+    os.kill(instance.agent_pid, 9)
     wait_until(lambda: not running(workspace), "the agent is still there")
+    watching = ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot)
+    wait_until(lambda: not watching.alive(), "who watched over it is still there")
 
 
 def running(workspace: Workspace) -> bool:
     """Whether the workspace's processes exist."""
     instance = record_of(workspace).instance
-    return instance is not None and workspace._sandlot._context.runtime("bubblewrap").alive(instance)
+    return instance is not None and workspace._sandlot._context.runtime(workspace.info.runtime).alive(instance)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

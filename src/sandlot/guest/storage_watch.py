@@ -164,6 +164,8 @@ class StorageWatch:
         return most, max(self.inodes, self.pardon[1])
 
     def _floor(self) -> int:
+        if not self.active:
+            return 0  # only memory is measured here: a guest's disk is held to its size by its kernel
         info = os.fstatvfs(self.roots[0])
         return min(FLOOR, info.f_blocks * info.f_frsize // FLOOR_SHARE)
 
