@@ -162,6 +162,7 @@ class Served:
     redirect: str = ""
     """Where blobs are said to be."""
     host: str = ""
+    index: bytes = b""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(path, Authorization)"""
 
@@ -169,8 +170,7 @@ class Served:
 @contextmanager
 def registry(image: Image, *, token: str = "", redirect: str = "") -> Iterator[Served]:
     """Serve an image as ``HOST/team/tool:1``."""
-    served = Served(image, token, redirect)
-    served_index = image.index()
+    served = Served(image, token, redirect, index=image.index())
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -181,7 +181,7 @@ def registry(image: Image, *, token: str = "", redirect: str = "") -> Iterator[S
                 challenge = f'Bearer realm="http://{served.host}/token",service="test",scope="x"'
                 self._send(401, b"", {"WWW-Authenticate": challenge})
             elif self.path == "/v2/team/tool/manifests/1":
-                self._send(200, served_index)
+                self._send(200, served.index)
             elif self.path.startswith(("/v2/team/tool/manifests/", "/v2/team/tool/blobs/", "/elsewhere/")):
                 self._blob(self.path.rpartition("/")[2])
             else:

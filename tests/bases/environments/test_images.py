@@ -18,7 +18,20 @@ from sandlot.bases.environments.store import EnvironmentStore
 from sandlot.errors import EnvironmentNotFound, ImageRefused, PathNotFound, SandlotError, UsageError
 from sandlot.model.environment import Environment
 from sandlot.paths import Paths
-from tests.images import Entry, Image, digest, entry, folder, hardlink, layer, symlink, tree_of
+from tests.images import (
+    INDEX,
+    MACHINE,
+    MANIFEST,
+    Entry,
+    Image,
+    digest,
+    entry,
+    folder,
+    hardlink,
+    layer,
+    symlink,
+    tree_of,
+)
 
 
 @pytest.fixture
@@ -73,6 +86,18 @@ def test_every_form_of_an_image_gives_the_same_environment(store: EnvironmentSto
         taken(store, f"{tmp_path / 'skopeo.tar'}@other")
     assert len(found) == 1
     assert len(store.list()) == 1
+
+
+def test_of_an_index_the_image_for_this_machine_is_taken(store: EnvironmentStore, tmp_path: Path) -> None:
+    image = simple()
+    own = {"os": "linux", "architecture": MACHINE}
+    others = [{"os": "linux", "architecture": "s390x"}, {"os": "windows", "architecture": MACHINE},
+              {"os": "unknown", "architecture": "unknown"}]  # fmt: skip  # the last is how attestations are said
+    manifests = [{**image.put(b"{}", MANIFEST), "platform": each} for each in others]
+    manifests.append({**image.put(json.dumps(image.manifest).encode(), MANIFEST), "platform": own})
+    image.manifest = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    many = taken(store, image.layout(tmp_path / "many"))
+    assert many.digest == taken(store, simple().layout(tmp_path / "one")).digest
 
 
 def test_an_image_that_is_here_is_not_unpacked_again(store: EnvironmentStore, tmp_path: Path) -> None:

@@ -75,6 +75,23 @@ def test_a_redirect_to_what_is_not_https_is_refused(store: EnvironmentStore, ima
         import_environment(store, f"{served.host}/team/tool:1", None, cwd=Path("/"))
 
 
+def test_a_layer_is_fetched_from_the_registry_alone_whatever_other_place_is_named(
+    store: EnvironmentStore, image: Image
+) -> None:
+    with registry(image) as other, registry(image) as served:
+        described = image.manifest["layers"][0]
+        described["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+        described["urls"] = [f"http://{other.host}/elsewhere/{described['digest']}", "file:///etc/passwd"]
+        served.index = image.index()
+        blob = image.blobs.pop(described["digest"])
+        with pytest.raises(RegistryFailed):
+            import_environment(store, f"{served.host}/team/tool:1", "a", cwd=Path("/"))
+        assert store.list() == ()
+        image.blobs[described["digest"]] = blob
+        assert import_environment(store, f"{served.host}/team/tool:1", "a", cwd=Path("/"))[1].files
+        assert other.asked == []
+
+
 def test_blobs_of_other_content_or_length_are_refused(store: EnvironmentStore, image: Image) -> None:
     name = image.manifest["layers"][0]["digest"]
     good = image.blobs[name]
