@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals chaos environments guests guests-repeated soak conformance hosts test-pythons clean
+.PHONY: help setup demo living check test lint format types imports dist-check bench bench-evals bench-guests chaos environments guests guests-repeated soak conformance hosts test-pythons clean
 .PHONY: smoke-use-cases smoke-repro-fix-loop smoke-untrusted-inspection smoke-cold-start-validation smoke-review-eval
 .PHONY: smoke-parallel-workspaces
 
@@ -80,6 +80,9 @@ INSPECT_PACKAGE := inspect-ai==0.3.285
 bench-evals: $(STAMP) ## what the eval runner costs, beside a bare script and inspect-ai that do the same work (minutes)
 	-@$(BIN)/python -m venv "$(INSPECT)" && "$(INSPECT)/bin/python" -m pip install --quiet "$(INSPECT_PACKAGE)"
 	$(BIN)/python -m benchmarks.evals --inspect-ai "$(INSPECT)/bin/python"
+
+bench-guests: $(STAMP) ## what workspaces in virtual machines cost, beside bubblewrap and a plain boot of QEMU (minutes)
+	$(BIN)/python -m benchmarks.guests
 
 chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (minutes)
 	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --ignore tests/runtimes/qemu \

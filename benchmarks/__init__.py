@@ -10,6 +10,8 @@
     ├── lives.py          contests: create, fork, reset, delete, list, repair
     ├── work.py           contests: exec, read, diff, snapshot
     ├── commandline.py    contests: the command line's own start
+    ├── evals.py          a program of its own: what the eval runner costs
+    ├── guests.py         a program of its own: what workspaces in virtual machines cost
     ├── network.py        the egress proxy against a direct connection
     ├── memory.py         what an idle workspace costs
     ├── machine.py        what it was measured on

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.stage import Stage
 from sandlot.process import ProcessIdentity
 
-__all__ = ["LIMIT_BYTES", "IdleMemory", "idle_memory"]
+__all__ = ["LIMIT_BYTES", "IdleMemory", "idle_memory", "kilobytes"]
 
 LIMIT_BYTES = 20 * 1024 * 1024
 COUNT = 10
@@ -25,7 +25,8 @@ class IdleMemory:
     """Largest resident size so far, monitor and agent together, shared pages counted in full."""
 
 
-def _kilobytes(path: str, field: str) -> int:
+def kilobytes(path: str, field: str) -> int:
+    """Bytes of a field of a file in /proc; 0 where there is none."""
     with open(path) as file:
         found = re.search(rf"^{field}:\s+(\d+) kB", file.read(), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
@@ -47,10 +48,10 @@ def idle_memory(stage: Stage, count: int = COUNT) -> IdleMemory:
             ProcessIdentity(instance.monitor_pid, instance.monitor_start, instance.boot),
         )
         pids = [each.pid for each in identities if each.alive()]
-        peaks.append(sum(_kilobytes(f"/proc/{pid}/status", "VmHWM") for pid in pids))
+        peaks.append(sum(kilobytes(f"/proc/{pid}/status", "VmHWM") for pid in pids))
         try:
             if pss is not None:
-                pss.append(sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss") for pid in pids))
+                pss.append(sum(kilobytes(f"/proc/{pid}/smaps_rollup", "Pss") for pid in pids))
         except PermissionError:
             pss = None
     for workspace in made:
