@@ -32,7 +32,7 @@ LAYERS = [
     ),
     layer(entry("opt/.wh.gone"), entry("opt/hidden/.wh..wh..opq"), entry("opt/hidden/above", b"y")),
 ]
-SHOW = "greet; id; ls -a /opt /opt/hidden; cat /etc/passwd /etc/resolv.conf; echo $PATH $HOME; test -w / || echo closed"
+SHOW = "greet; id; ls /; ls -a /opt /opt/hidden; cat /etc/passwd /etc/resolv.conf; echo $PATH; test -w / || echo closed"
 SETUP = """
 id; ls /workspace; cat seed.txt > /opt/made; rm -r /opt/hidden; mkdir /opt/hidden; echo new > /opt/hidden/new
 ln /opt/made /opt/twin; ln -s /nowhere /opt/link; chown 33:33 /opt/made; echo changed >> /opt/tools/greet
@@ -87,6 +87,17 @@ def test_an_image_from_a_registry_is_the_same_with_both_runtimes(sandlot: Sandlo
     assert "/opt/hidden:\n.\n..\nabove\n" in shown[0]
 
 
+def test_the_agent_brings_what_an_image_lacks(sandlot: Sandlot, image: str) -> None:
+    with sandlot.create(environment=image, runtime="qemu") as workspace:
+        workspace.files.write("a.txt", b"one\n")
+        workspace.patch("--- a/a.txt\n+++ b/a.txt\n@@ -1 +1,2 @@\n one\n+two\n")  # the image has no git
+        assert workspace.exec(["cat", "a.txt"]).stdout.text == "one\ntwo\n"
+        assert [change.path for change in workspace.diff().files] == ["a.txt"]
+        with workspace.shells.open() as shell:
+            shell.write("echo shell is $0\n")
+            assert "shell is /bin/sh" in shell.read(idle=0.5).text
+
+
 def test_a_setup_in_a_guest_makes_what_it_makes_anywhere(
     sandlot: Sandlot, image: str, tmp_path: Path, no_bubblewrap: None
 ) -> None:
@@ -106,6 +117,7 @@ def test_a_setup_in_a_guest_makes_what_it_makes_anywhere(
     before, after = tree_of(parent), tree_of(root)
     assert {name: found for name, found in after.items() if before.get(name) != found} == {
         "opt/made": "seed\n", "opt/twin": "seed\n", "opt/hidden/new": "new\n", "opt/link": "-> /nowhere",
+        "root": "folder",
         "opt/tools/greet": before["opt/tools/greet"] + "changed\n",
     }  # fmt: skip
     assert set(before) - set(after) == {"opt/hidden/above"}

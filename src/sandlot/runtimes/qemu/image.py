@@ -22,7 +22,7 @@ from sandlot.runtimes.relocated import Relocated, is_ready, relocated
 
 __all__ = ["RootImage", "get", "key_of", "packed", "packed_from"]
 
-FORMAT = "3"
+FORMAT = "4"
 PACK_S = 1800.0
 """How long packing may take; 30 s for five gigabytes on two processors."""
 _FOLDERS = ("dev", "etc", "home", "home/agent", "proc", "root", "run", "sys", "tmp", "usr", "var", "workspace")
@@ -161,12 +161,12 @@ def _build(
         for name in sorted(ways):
             escaped = name.replace("\\", "\\\\").replace(" ", "\\ ")
             options += ["-p", f"{escaped} m 755 0 0"]
-        for name in _FOLDERS:
-            if name not in ways:
-                options += ["-p", f"{name} d 755 0 0"]
-        for name, to in _LINKS.items():
-            options += ["-p", f"{name} s 777 0 0 {to}"]
-        if root is None:
+        if root is None:  # an environment has all of them, as a namespace needs them, too
+            for name in _FOLDERS:
+                if name not in ways:
+                    options += ["-p", f"{name} d 755 0 0"]
+            for name, to in _LINKS.items():
+                options += ["-p", f"{name} s 777 0 0 {to}"]
             (folder / "left-out").write_bytes(b"".join(os.fsencode(path) + b"\n" for path in _left_out(tops)))
             options += ["-no-strip", "-ef", str(folder / "left-out")]
             sources = tops
@@ -186,6 +186,7 @@ def _add_python(image: Path, source: Path, folder: Path) -> None:
     """Add the interpreter that needs nothing of the environment; the guest shows it at its place (initramfs.py)."""
     named = folder / ".sandlot-python"
     shutil.copytree(source, named, symlinks=True)
+    named.chmod(0o755)  # on the host it is ours alone; in a guest it is root's, and the agent starts its git from there
     argv = ["mksquashfs", str(named), str(image), "-keep-as-directory", "-no-recovery", *_OPTIONS]
     done = process.run(argv, env=_environment(), timeout=PACK_S)
     if done.returncode:
