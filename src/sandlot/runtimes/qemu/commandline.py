@@ -111,7 +111,8 @@ def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path) -
         f"driver=raw,node-name=data,discard=unmap,detect-zeroes=unmap,cache.no-flush=on,"
         f"file.driver=file,file.discard=unmap,"
         f"file.filename={_escaped(data)}",
-        "-device", "virtio-blk-pci,drive=data,addr=0x5",
+        # On a full disk of the host the guest is told so; QEMU's own way is to stop it until somebody comes along.
+        "-device", "virtio-blk-pci,drive=data,addr=0x5,werror=report,rerror=report",
         "-chardev", f"socket,id=port,fd={PORT_FD}",
         "-device", "virtio-serial-pci,id=serial,max_ports=2,addr=0x6",
         "-device", f"virtserialport,chardev=port,name={PORT_NAME},nr=1",
