@@ -20,11 +20,13 @@ The floor plan, from the ground up; imports go downwards only (import-linter hol
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from sandlot._version import __version__
 
+TYPE_CHECKING = False  # typing's own takes 8 ms to import, which every command and every keeper would wait for
 if TYPE_CHECKING:
+    from typing import Any
+
     from sandlot.aio import AsyncSandlot, AsyncWorkspace
     from sandlot.errors import SandlotError
     from sandlot.model.isolation import IsolationLevel

@@ -15,9 +15,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # who starts first, and soonest, imports this: neither typing nor pathlib
 if TYPE_CHECKING:
     import subprocess
 
@@ -83,7 +82,8 @@ class Completed:
 def boot_id() -> str:
     """The kernel's id of this boot (random(4))."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
     except OSError:
         return "unknown"
 

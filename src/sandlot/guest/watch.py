@@ -80,6 +80,7 @@ class Watch:
         self.storage = StorageWatch(limits.values)
         self.files = limits.get("files")
         self.at = 0.0
+        self.cost = 0.0  # seconds of a processor that the last look took: much more where it is emulated
         self.told: dict[int, float] = {}
         self.systems: dict[int, tuple[int, int]] = {}
         self.nameless = 0  # bytes in memory files without a name, as last measured
@@ -89,7 +90,7 @@ class Watch:
     def wake(self) -> None:
         """Something is being started."""
         if not self.at and (self.memory or self.processes or self.storage.active):
-            self.at = time.monotonic() + FIRST_S
+            self.at = time.monotonic() + max(FIRST_S, COST_SHARE * self.cost)
             self.shared_base = usage.shared_on_host() - usage.held_by_tmpfs() if self.memory else 0
             self.storage.wake()
 
@@ -128,8 +129,8 @@ class Watch:
         if found is not None and self._end(found[0], found[1], commands, ours):
             pause = SHORTEST_S
         self.systems = {each.pid: (each.start, each.system) for group in groups.values() for each in group}
-        cost = time.thread_time() - before
-        self.at = time.monotonic() + max(SHORTEST_S, min(pause, LONGEST_S), COST_SHARE * cost)
+        self.cost = time.thread_time() - before
+        self.at = time.monotonic() + max(SHORTEST_S, min(pause, LONGEST_S), COST_SHARE * self.cost)
 
     def _settle(self, ours: "set[int]") -> bool:
         """Nothing runs any more; whether there still is something to find out."""

@@ -60,10 +60,11 @@ class GuestStorage:
         Raises StartFailed when the guest cannot, AgentUnresponsive, FileRefused for a layer that cannot be read.
         """
         wanted = dict.fromkeys(lower for area in request.areas for lower in area.lowers)
-        present = set(self.layers())
-        for lower in wanted:
-            if layer_name(lower) not in present:
-                self.put(lower, warm=False)
+        if not wanted.keys() <= set(request.warm):
+            present = set(self.layers())
+            for lower in wanted:
+                if layer_name(lower) not in present:
+                    self.put(lower, warm=False)
         fields: list[bytes] = []
         for area in request.areas:
             names = [layer_name(lower) for lower in area.lowers]

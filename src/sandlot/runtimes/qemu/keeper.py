@@ -22,10 +22,10 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 from sandlot import process
 
+TYPE_CHECKING = False  # QEMU waits for what is imported here
 if TYPE_CHECKING:
     import subprocess
     from typing import Any

@@ -21,6 +21,7 @@ from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S
 from sandlot.runtimes.qemu.keeping import Plan, starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
+from sandlot.runtimes.qemu.settling import settle
 
 __all__ = ["PrunedGuests", "Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
@@ -116,6 +117,8 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             kept.ready(BOOT_S + 10)
             if recipe.warm:
                 _warm(folder / "socket", recipe.warm)
+            if kept.qemu is not None:
+                settle(kept.qemu.pid)
             kept.say(b"save")
             if not kept.hear(CLONE_S + 10).get("saved"):
                 raise StartFailed("the guest's template could not be saved")
