@@ -16,6 +16,7 @@ LAUNCHES = [
     Launch(mode, None, read_only, project)
     for mode, read_only, project in itertools.product([None, *StartupMode], [False, True], [None, "/a b"])
 ] + [Launch(None, profile) for profile in (CORE, FULL)]
+LAUNCHES.append(Launch(StartupMode.INSPECT, None, False, None, "debian:12", "auto", "vm-emulated"))
 
 
 @pytest.mark.parametrize("launch", LAUNCHES, ids=str)

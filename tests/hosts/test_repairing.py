@@ -82,6 +82,18 @@ def test_the_mode_of_the_entry_stays_unless_another_is_asked_for(around: Around,
     assert '"repro-fix"' in path.read_text()
 
 
+def test_what_an_entry_demands_of_isolation_is_not_lowered_by_putting_it_right(
+    around: Around, records: Records
+) -> None:
+    launch = Launch(StartupMode.INSPECT, runtime="auto", min_isolation="vm-emulated")
+    place = CODEX.place(around, Scope.USER)
+    connect(CODEX, around, records, place, launch)
+    for wanted in (None, Launch(StartupMode.REPRO_FIX), Launch(read_only=True)):
+        change(CODEX, around, "tool_timeout_sec", 1)
+        repair(CODEX, around, records, launch=wanted)
+        assert '"--runtime", "auto", "--min-isolation", "vm-emulated"' in place.path.read_text()
+
+
 @pytest.mark.parametrize(
     ("keep", "left"), [(None, {"user"}), (Scope.USER, {"user"}), (Scope.PROJECT, {"project"})], ids=str
 )

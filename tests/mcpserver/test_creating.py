@@ -46,15 +46,20 @@ def test_nothing_is_said_where_nothing_was_decided() -> None:
     assert fields == {"runtime": None}
 
 
-def test_a_server_fails_closed(sandlot: Sandlot, state_dir: Path) -> None:
+@pytest.mark.parametrize("runtime", ["bubblewrap", "auto", "qemu"])
+def test_a_server_fails_closed(
+    sandlot: Sandlot, state_dir: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDLOT_QEMU", "/nonexistent")
     server = create_server(
-        "inspect", project_source=False, runtime="bubblewrap", min_isolation="vm-emulated", state_dir=state_dir
+        "inspect", project_source=False, runtime=runtime, min_isolation="vm-emulated", state_dir=state_dir
     )
     try:
         tool = find_tool(server.tools, server.shown, "workspace_create")
         work = Work(sandlot, str(state_dir), tool, frozenset({"workspace_create"}), 45.0, server._creating)
-        with pytest.raises(IsolationUnavailable, match="vm-emulated was demanded"):
+        with pytest.raises(IsolationUnavailable) as caught:
             work.run({}, Project(server._options, None, "asked"))
+        assert ("vm-emulated" if runtime != "qemu" else "qemu-system-x86_64 is not there") in caught.value.message
         assert sandlot.list() == []
     finally:
         server.close()

@@ -72,6 +72,51 @@ def test_nothing_runs_on_the_host_and_the_answer_names_the_fix(
     assert list((state_dir / "workspaces").iterdir()) == []
 
 
+@pytest.fixture
+def without_qemu(host_folder: Path) -> str:
+    """A PATH on which everything of this machine is but QEMU."""
+    folder = host_folder / "bin"
+    folder.mkdir()
+    for place in ("/usr/sbin", "/usr/bin", "/usr/local/bin"):
+        for program in Path(place).iterdir():
+            if not program.name.startswith("qemu") and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["workspace", "create", "--runtime", "auto", "--min-isolation", "vm-emulated"],
+        ["workspace", "create", "--runtime", "qemu"],
+        ["workspace", "create", "--min-isolation", "vm"],
+        ["prepare", "--runtime", "qemu"],
+    ],
+    ids=" ".join,
+)
+def test_a_machine_that_was_demanded_is_not_replaced_by_namespaces(
+    state_dir: Path, without_qemu: str, words: list[str]
+) -> None:
+    environment = {**clean_environment(state_dir), "PATH": without_qemu}
+    command = [sys.executable, "-m", "sandlot", *words, "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 6, done.stderr
+    error = json.loads(done.stdout or done.stderr)["error"]
+    assert error["code"] == "isolation_unavailable"
+    said = json.dumps(error)
+    assert "qemu-system-x86" in said or "bubblewrap isolates at level kernel" in said
+    assert list((state_dir / "workspaces").iterdir()) == []
+
+
+def test_doctor_names_the_package_that_machines_need(state_dir: Path, without_qemu: str) -> None:
+    environment = {**clean_environment(state_dir), "PATH": without_qemu}
+    command = [sys.executable, "-m", "sandlot", "doctor", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert (findings["qemu.program"]["ok"], findings["qemu.program"]["required"]) == (False, False)
+    assert findings["qemu.program"]["fix"] == "apt-get install qemu-system-x86"
+
+
 def test_doctor_says_what_is_wrong_and_how_to_fix_it(broken: Path, state_dir: Path, host_folder: Path) -> None:
     (host_folder / "message").write_text(REFUSALS["masked proc"] + "\n")
     told = run(state_dir, broken, ["doctor", "--json"])

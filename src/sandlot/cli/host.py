@@ -76,6 +76,7 @@ def add_arguments(made: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_launch(made: argparse.ArgumentParser, *, reads: bool) -> None:
+    from sandlot.model.isolation import IsolationLevel, RuntimeChoice
     from sandlot.modes import CORE, FULL, StartupMode
 
     kept = " [what the entry says]" if reads else ""
@@ -84,6 +85,17 @@ def _add_launch(made: argparse.ArgumentParser, *, reads: bool) -> None:
     what.add_argument("--profile", choices=(CORE, FULL), help=f"instead of a mode{kept or f' [{CORE}]'}")
     made.add_argument("--read-only", action="store_true", help="only tools that change nothing")
     if not reads:
+        made.add_argument(
+            "--environment", metavar="ENV", help="what is inside workspaces [the setting for the mode, or host]"
+        )
+        made.add_argument(
+            "--runtime", choices=[each.value for each in RuntimeChoice], help="what isolates workspaces [bubblewrap]"
+        )
+        made.add_argument(
+            "--min-isolation",
+            choices=[each.value for each in IsolationLevel],
+            help="the least that workspaces are isolated; the server refuses to make others",
+        )
         made.add_argument(
             "--allow",
             choices=("read-only", "all"),
@@ -118,7 +130,10 @@ def _asked(parsed: argparse.Namespace, host: Host) -> Launch:
         project = host.project_path  # the folder itself is where the entry will be read
     elif parsed.project_path is not None:
         project = os.path.abspath(parsed.project_path)
-    return Launch(StartupMode(parsed.mode) if parsed.mode else None, parsed.profile, parsed.read_only, project)
+    return Launch(
+        StartupMode(parsed.mode) if parsed.mode else None, parsed.profile, parsed.read_only, project,
+        parsed.environment, parsed.runtime, parsed.min_isolation,
+    )  # fmt: skip
 
 
 def _wish(parsed: argparse.Namespace) -> Launch | None:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -179,7 +179,7 @@ def last_good(place: Place, records: Records) -> str | None:
 def wanted_launch(found: Found, launch: Launch | None) -> Launch:
     """What an entry is to start: what it starts, or what was asked for, in the project it is for."""
     here = Launch.of(found.invocation.arguments)
-    return here if launch is None else replace(launch, project_path=launch.project_path or here.project_path)
+    return here if launch is None else launch.over(here)
 
 
 def drift(host: Host, around: Around, found: Found, launch: Launch | None = None) -> tuple[Edit, ...]:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,6 +58,10 @@ class Launch:
     profile: str | None = None
     read_only: bool = False
     project_path: str | None = None
+    environment: str | None = None
+    runtime: str | None = None
+    min_isolation: str | None = None
+    """Like what is above it: as the server's option of that name takes it, and kept when an entry is put right."""
 
     def __post_init__(self) -> None:
         surface(self.mode, profile=self.profile)  # raises UsageError
@@ -74,6 +78,9 @@ class Launch:
             ("--mode", self.mode),
             ("--profile", self.profile),
             ("--project-path", self.project_path),
+            ("--environment", self.environment),
+            ("--runtime", self.runtime),
+            ("--min-isolation", self.min_isolation),
         ):
             if value is not None:
                 words += [option, str(value)]
@@ -93,7 +100,15 @@ class Launch:
             profile=profile if profile in (CORE, FULL) and mode is None else None,
             read_only="--read-only" in words,
             project_path=values.get("--project-path"),
+            environment=values.get("--environment"),
+            runtime=values.get("--runtime"),
+            min_isolation=values.get("--min-isolation"),
         )
+
+    def over(self, here: Launch) -> Launch:
+        """This one, with what it leaves open as an entry has it by now: what a user has demanded is not lowered."""
+        names = ("project_path", "environment", "runtime", "min_isolation")
+        return replace(self, **{name: getattr(self, name) or getattr(here, name) for name in names})
 
 
 def own_program(scope: Scope) -> tuple[str, ...]:
