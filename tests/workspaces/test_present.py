@@ -134,7 +134,7 @@ def test_an_old_record_is_no_old_answer(guest: Workspace) -> None:
         assert storage.generation.root.name == "g2"
 
 
-def test_large_layers_of_a_base_are_warm_and_private_ones_if_they_are_larger(
+def test_large_layers_of_a_base_are_warm_and_private_ones_are_not(
     sandlot: Sandlot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_storage(monkeypatch, StorageKind.GUEST)
@@ -154,6 +154,3 @@ def test_large_layers_of_a_base_are_warm_and_private_ones_if_they_are_larger(
     forked = workspace.fork()[0]
     assert storage_of(context, record_of(forked)).warm() == (warm,)
     assert len(record_of(forked).layers) == 2
-    monkeypatch.setattr(storing, "PRIVATE_FILES", 40)
-    storage = storage_of(context, record_of(forked))
-    assert [layer.parent.name for layer in storage.warm()] == list(storage.layers)

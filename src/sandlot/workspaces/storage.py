@@ -9,7 +9,6 @@ last time somebody asked through ``present`` (present.py): ``stack`` and ``save`
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Iterator, Sequence
@@ -31,10 +30,6 @@ WARM_FILES = 500
 WARM_BYTES = 16 << 20
 """A base's layer with as many files, or bytes, is kept in a template of guests: sending it takes a second or more where
 the guest's processor is emulated, and making a template takes several."""
-PRIVATE_FILES = 2000
-PRIVATE_BYTES = 64 << 20
-"""The same of a private layer, of which it is not known how many will start from it: sending it once takes about as
-long as making a template, and the pool of an eval is forked for every trial."""
 NAME_BYTES = 512
 FILE_BYTES = 4 << 10
 """What each file takes beside its content: its inode, its name, and what its last page has no content for."""
@@ -90,13 +85,13 @@ class Storage:
         found = []
         room = MOST_WARM_BYTES
         for layer in self.layers:
-            facts = read_layer(self.paths, layer)  # private layers have none
-            names = _names(self.paths.layer(layer))  # facts do not count what is in a .git
-            size = _size(self.paths.layer(layer)) if facts is None else facts.bytes
-            files, least = (PRIVATE_FILES, PRIVATE_BYTES) if facts is None else (WARM_FILES, WARM_BYTES)
-            if names < files and size < least:
+            facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
+            if facts is None:
                 continue
-            room -= size + names * FILE_BYTES
+            names = _names(self.paths.layer(layer))  # facts do not count what is in a .git
+            if names < WARM_FILES and facts.bytes < WARM_BYTES:
+                continue
+            room -= facts.bytes + names * FILE_BYTES
             if room < 0:
                 break
             found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
@@ -175,11 +170,11 @@ class Storage:
 
 @functools.lru_cache(maxsize=256)
 def _names(folder: Path) -> int:
-    """How many names a layer has, which never changes; counted up to what no guest's memory can hold."""
+    """How many names a layer of a base has, which never changes; counted up to what no guest's memory can hold."""
     found = 0
-    pending = [os.fsencode(folder)]
+    pending = [os.fspath(folder)]
     while pending and found * FILE_BYTES <= MOST_WARM_BYTES:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:  # closed to us, or too deep a path
+        with os.scandir(pending.pop()) as entries:
             for entry in entries:
                 found += 1
                 if entry.is_dir(follow_symlinks=False):
@@ -187,7 +182,6 @@ def _names(folder: Path) -> int:
     return found
 
 
-@functools.lru_cache(maxsize=256)
 def _size(folder: Path) -> int:
     """Bytes that a layer takes, with something for each name; what hostile code named is not followed."""
     total = 0
