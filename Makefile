@@ -88,8 +88,9 @@ chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (min
 	$(PYTEST) -n 2 -m slow -s tests --ignore tests/hosts --ignore tests/conformance --ignore tests/runtimes/qemu \
 		--ignore tests/workspaces/test_debian.py --deselect tests/chaos/test_soak.py
 
-guests: $(STAMP) ## tests that boot virtual machines (needs qemu-system-x86, squashfs-tools, e2fsprogs, cpio)
+guests: $(STAMP) ## tests that boot virtual machines, attacks and kills among them (needs qemu-system-x86, squashfs-tools, e2fsprogs, cpio)
 	$(PYTEST) -n 0 -m "slow or not slow" tests/runtimes/qemu
+	SANDLOT_RUNTIME=qemu $(PYTEST) -n 0 tests/security tests/chaos/test_kill.py
 
 guests-repeated: $(STAMP) ## conformance and smokes in guests 20 times, half of them beside four busy loops (an hour)
 	$(BIN)/python scripts/repeat_guests.py

@@ -13,7 +13,7 @@ import pytest
 
 from sandlot.errors import SecretNotFound
 from sandlot.sdk import Sandlot
-from tests.conftest import clean_environment
+from tests.conftest import GUESTS, clean_environment
 
 DRIVER = Path(__file__).parent / "drivers" / "secrets.py"
 
@@ -67,7 +67,7 @@ def test_the_value_reaches_the_bound_host_alone_and_is_found_nowhere_else(report
     if not report["root"]:  # nothing is closed to root
         assert report["gateway"] == ["core 0 0"]
     assert report["files meanwhile"] == [f"workspaces/{report['ids'][0]}/secrets.json"]
-    assert report["cores"] == ["1", "1", "0"]
+    assert report["cores"] == (["0"] if GUESTS else ["1", "1", "0"])  # in a guest nobody may have any
     assert sorted(report["files"]) == sorted(f"workspaces/{each}/secrets.json" for each in report["ids"])
     assert report["files afterwards"] == []
 
