@@ -231,8 +231,10 @@ def plan_of(
     """What a keeper is told."""
     files = {"ram": template / "ram", "root": recipe.root.file, "data": data}
     program = recipe.machine.emulator.path
+    reads = [program, recipe.root.file]
     beside = program.parent.parent  # where one that was not installed by the distribution has what belongs to it
-    reads = [program, beside / "share/qemu", beside / "lib", recipe.root.file]
+    if program.parent.name == "bin" and not Path(os.path.expanduser("~")).is_relative_to(beside):
+        reads.append(beside)
     if life == "clone":
         argv = commandline.clone(recipe.machine, **files)
     else:
