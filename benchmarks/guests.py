@@ -34,6 +34,7 @@ from sandlot.runtimes.qemu.keeper import BOOT_S
 from sandlot.runtimes.qemu.keeping import starting
 from sandlot.runtimes.qemu.runtime import QemuRuntime
 from sandlot.sdk import Sandlot, Workspace
+from sandlot.workspaces.storage import WARM_FILES
 
 __all__ = ["main"]
 
@@ -41,7 +42,8 @@ QEMU, BUBBLEWRAP = "qemu", "bubblewrap"
 SMALL, LARGE, QUICK_LARGE = 200, 20_000, 2_000
 ROUNDS, QUICK_ROUNDS = 9, 2
 IDLE, IDLE_S = 3, 10.0
-IDLE_MB, TRIAL_S = 120, 1.5
+CREATE_MS, RESET_MS, EXEC_MS, IDLE_MB, TRIAL_S = 500, 500, 60, 120, 1.5
+"""The goals, of what is in a template: a smaller base is sent to each guest."""
 TRIALS = 4
 
 
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{datetime.now(UTC).date()}, {Machine.here(folder)}", flush=True)
         with Sandlot(folder / "state") as sandlot:
             try:
-                print(f"QEMU {commandline.find().version}, {_accelerator(sandlot)}\n", flush=True)
+                print(f"{_isolation(sandlot)}, QEMU {commandline.find().version}\n", flush=True)
                 for files in (SMALL, large):
                     missed += _measure(sandlot, folder, files, Plan(rounds, contender_s=60.0))
                 missed += _idle(sandlot)
@@ -79,9 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if missed and not options.quick else 0
 
 
-def _accelerator(sandlot: Sandlot) -> str:
+def _isolation(sandlot: Sandlot) -> str:
     report = sandlot._context.runtime(QEMU).probe()
-    return f"isolation {report.isolation}" if report.available else f"does not work: {report.problem}"
+    if not report.available:
+        raise SystemExit(f"guests do not work here: {report.refusal(QEMU)}")
+    return f"isolation {report.isolation}"
 
 
 def _measure(sandlot: Sandlot, folder: Path, files: int, plan: Plan) -> list[str]:
@@ -93,16 +97,21 @@ def _measure(sandlot: Sandlot, folder: Path, files: int, plan: Plan) -> list[str
         with sandlot.create(f"base:{stage.base}", runtime=QEMU) as workspace:
             workspace.exec(["true"])
         print(f"{what} on a base of {files:,} files, up to its first command: {time.monotonic() - began:.1f} s")
-    cases = (_lives, _work) if files == SMALL else (_lives,)
+    cases = (_lives,) if _is_warm(stage) else (_empty, _lives, _work)
     outcomes = []
     for case in cases:
         with contextlib.closing(case(stage)) as contests:
             for contest in contests:
                 outcomes.append(run_contest(contest, plan))
-    part = Part(files, "warm", tuple(outcomes))
+    part = Part(files, "in the template" if _is_warm(stage) else "sent to each guest", tuple(outcomes))
     verdicts = [_verdict(each, each.goal) for each in outcomes if each.goal is not None]
     print("\n".join([*part_lines(part), *verdicts, ""]), flush=True)
     return [f"{files:,} files: {each.contest}" for each in outcomes if _is_missed(each)]
+
+
+def _is_warm(stage: Stage) -> bool:
+    """Whether guests find the project in their template."""
+    return stage.project.count >= WARM_FILES
 
 
 def _is_missed(outcome: Outcome) -> bool:
@@ -140,6 +149,19 @@ def _delete(made: Workspace) -> None:
     made.delete()
 
 
+def _empty(stage: Stage) -> Generator[Contest, None, None]:
+    """What a guest costs by itself."""
+    sandlot = stage.sandlot
+    created = _both(lambda name: Contender(name, lambda _: _first_command(sandlot.create(runtime=name)), after=_delete))
+    yield Contest("create from nothing, up to the first command", (*created, _plain_boot(stage)), Goal(CREATE_MS))
+    with sandlot.create(runtime=QEMU) as ours, sandlot.create(runtime=BUBBLEWRAP) as theirs:
+        pair = {QEMU: ours, BUBBLEWRAP: theirs}
+        contenders = _both(
+            lambda name: Contender(name, lambda _: pair[name].reset(), lambda: pair[name].exec("echo new > new.txt"))
+        )
+        yield Contest("reset of one that began with nothing", contenders, Goal(RESET_MS))
+
+
 def _lives(stage: Stage) -> Generator[Contest, None, None]:
     """Create, reset, fork, stop and start, delete."""
     yield Contest(
@@ -148,7 +170,7 @@ def _lives(stage: Stage) -> Generator[Contest, None, None]:
             *_both(lambda name: Contender(name, lambda _: _first_command(_create(stage, name)), after=_delete)),
             _plain_boot(stage),
         ),
-        Goal(500),
+        Goal(CREATE_MS) if _is_warm(stage) else None,
     )
     with _create(stage, QEMU) as ours, _create(stage, BUBBLEWRAP) as theirs:
         pair = {QEMU: ours, BUBBLEWRAP: theirs}
@@ -156,7 +178,8 @@ def _lives(stage: Stage) -> Generator[Contest, None, None]:
         def on(go: Callable[[Workspace], object], before: Callable[[Workspace], object]) -> tuple[Contender, Contender]:
             return _both(lambda name: Contender(name, lambda _: go(pair[name]), lambda: before(pair[name])))
 
-        yield Contest("reset, ten changed files", on(lambda each: each.reset(), stage.change), Goal(500))
+        goal = Goal(RESET_MS) if _is_warm(stage) else None
+        yield Contest("reset, ten changed files", on(lambda each: each.reset(), stage.change), goal)
         yield Contest("stop", on(lambda each: each.stop(), lambda each: each.start()))
         yield Contest("diff of a stopped one", on(lambda each: each.diff(), lambda each: each.stop()))
         yield Contest("start", on(lambda each: each.start(), lambda each: each.stop()))
@@ -178,7 +201,7 @@ def _work(stage: Stage) -> Generator[Contest, None, None]:
         def on(go: Callable[[Workspace], object]) -> tuple[Contender, Contender]:
             return _both(lambda name: Contender(name, lambda _: go(pair[name])))
 
-        yield Contest("exec true", on(_first_command), Goal(60))
+        yield Contest("exec true", on(_first_command), Goal(EXEC_MS))
         yield Contest("exec python3 -c pass", on(lambda each: each.exec(["python3", "-c", "pass"])))
         yield Contest("exec git status", on(lambda each: each.exec(["git", "status"])))
         yield Contest("file read", on(lambda each: each.files.read(name)))
