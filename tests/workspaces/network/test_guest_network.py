@@ -126,6 +126,24 @@ def test_the_way_out_ends_when_the_guest_hangs_up(guest: tuple[GuestOpenNetwork,
     assert _over(network)
 
 
+@NEEDS_TOOL
+@pytest.mark.parametrize("answer", [b"19\n", b"nonsense\n", b"0" * 100, b""])
+def test_a_guest_that_has_no_device_gets_no_network_and_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bytes
+) -> None:
+    given, ours = socket.socketpair()
+    monkeypatch.setattr(asking, "job", lambda *_: given)
+    with ours:
+        ours.sendall(answer)
+        ours.shutdown(socket.SHUT_WR)
+        with pytest.raises(OSError, match="network device"):
+            GuestOpenNetwork(tmp_path / "socket", 2)
+    assert list(tmp_path.iterdir()) == []
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    assert TOOL not in {Path(f"/proc/{each}/comm").read_text().strip() for each in children}
+
+
 @pytest.fixture
 def guests(tmp_path: Path) -> Iterator[Sandlot]:
     folder = tmp_path / "q"

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from sandlot.errors import NetworkUnavailable
 from sandlot.runtimes.base import StorageKind
 from sandlot.sdk import Sandlot
 from sandlot.workspaces import context
@@ -69,13 +68,6 @@ def test_published_ports_and_the_way_out_lead_through_the_keeper(bridged: Sandlo
     assert "the network of this workspace is off" in workspace.exec(["python3", "-c", ASK]).stdout.text
     workspace.update(allow=["one.test"])
     assert "allow list" in workspace.exec(["python3", "-c", ASK]).stdout.text
-
-
-def test_a_guest_has_no_open_network_and_says_what_there_is(bridged: Sandlot) -> None:
-    with pytest.raises(NetworkUnavailable) as caught:
-        bridged.create(network="open")
-    assert "--allow" in str(caught.value.hint)
-    assert bridged.list() == []
 
 
 def test_half_an_answer_is_not_taken_for_a_whole_one(ends: tuple[HostEnd, GuestEnd]) -> None:

@@ -206,7 +206,7 @@ def _device_inside(keeper: Path, closed: Sequence[str]) -> socket.socket:
             if not byte:
                 raise OSError("the guest has no network device to offer")
             answer += byte
-        number = int(answer) if answer.strip().isdigit() else 5
+        number = int(answer) if answer.endswith(b"\n") and answer.strip().isdigit() else 5
         if number:
             raise OSError(number, f"the guest's network device cannot be set up: {os.strerror(number)}")
         made.settimeout(None)
