@@ -7,6 +7,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,22 +180,25 @@ def test_without_mke2fs_the_package_is_named(folder: Path, monkeypatch: pytest.M
     assert "e2fsprogs" in caught.value.hint
 
 
-def _hostile(answer: bytes, *, stay: bool = False) -> GuestStorage:
-    """A connection to something that answers whatever is asked with these bytes."""
+def _hostile(answer: bytes, *, stay: bool = False, within_s: float = 60.0, drip: bool = False) -> GuestStorage:
+    """A connection to something that answers whatever is asked with these bytes; ``drip``: one now and then."""
     ours, theirs = socket.socketpair()
 
     def answering() -> None:
         with theirs:
             theirs.recv(1 << 16)
             try:
-                theirs.sendall(answer)
+                for at in range(len(answer) if drip else 0):
+                    theirs.sendall(answer[at : at + 1])
+                    time.sleep(0.05)  # the pace of the attack; nothing waits for it
+                theirs.sendall(b"" if drip else answer)
                 while stay and theirs.recv(1 << 16):
                     pass
             except OSError:
                 pass
 
     threading.Thread(target=answering, daemon=True).start()
-    return GuestStorage(ours)
+    return GuestStorage(ours, within_s=within_s)
 
 
 def test_a_guest_that_sends_more_than_it_may_is_cut_off(tmp_path: Path) -> None:
@@ -206,10 +210,10 @@ def test_a_guest_that_sends_more_than_it_may_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_falls_silent_or_hangs_up_is_no_hang(tmp_path: Path) -> None:
-    with _hostile(wire.MAGIC, stay=True) as storage:
-        storage._socket.settimeout(0.2)
-        with pytest.raises(AgentUnresponsive):
-            storage.take("/workspace", tmp_path / "upper", BOUNDS)
+    with _hostile(wire.MAGIC, stay=True, within_s=0.2) as storage, pytest.raises(AgentUnresponsive):
+        storage.take("/workspace", tmp_path / "upper", BOUNDS)
+    with _hostile(wire.MAGIC + b"\1" * 10_000, drip=True, within_s=0.2) as storage, pytest.raises(AgentUnresponsive):
+        storage.take("/workspace", tmp_path / "upper", BOUNDS)
     with _hostile(b"") as storage, pytest.raises(CommandInterrupted):
         storage.layers()
     with _hostile(b"\0" * 100) as storage, pytest.raises(ProtocolError):

@@ -12,8 +12,10 @@ What comes over the connection may come from a hostile guest: it is bounded and 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,16 +45,25 @@ def warm_key(warm: Sequence[Path]) -> str:
 class GuestStorage:
     """One connection. Use as a context manager, which closes it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, within_s: float = math.inf) -> None:
+        """``within_s``: no answer is waited for after so many seconds, however a guest spins them out."""
         self._socket = connection
         self._socket.settimeout(SILENCE_S)
-        self._reader = Reader(self._socket.recv)
+        self._reader = Reader(self._receive)
+        self._end = time.monotonic() + within_s
 
     def __enter__(self) -> GuestStorage:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def _receive(self, size: int) -> bytes:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(min(SILENCE_S, left))
+        return self._socket.recv(size)
 
     def install(self, request: LaunchRequest) -> None:
         """Send what the guest does not have of the areas' layers, and put the areas together.

@@ -33,6 +33,9 @@ __all__ = ["QemuRuntime"]
 
 GUEST_MACHINE = "x86_64"
 """What the one QEMU that we start emulates."""
+PARTING_S = 60.0
+"""How long a guest that is stopped may take to end its processes and to send what they have changed: it is hostile, and
+whoever stops it wants it gone."""
 START_S = 60.0
 """How long an agent may take to answer its first ping."""
 AGENT_FILES = 4096
@@ -181,7 +184,9 @@ class QemuRuntime:
 
         with contextlib.ExitStack() as stack:
             try:
-                storage = stack.enter_context(GuestStorage(asking.job(socket, b"storage", [wire.LAST])))
+                storage = stack.enter_context(
+                    GuestStorage(asking.job(socket, b"storage", [wire.LAST]), within_s=PARTING_S)
+                )
             except SandlotError:  # it is ending already
                 yield None
             else:
