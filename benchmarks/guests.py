@@ -30,9 +30,9 @@ from sandlot import process
 from sandlot.bases.trees import remove_tree
 from sandlot.runtimes.base import DISK_BYTES, LaunchRequest
 from sandlot.runtimes.qemu import commandline, template
-from sandlot.runtimes.qemu.keeper import BOOT_S
 from sandlot.runtimes.qemu.keeping import starting
 from sandlot.runtimes.qemu.runtime import QemuRuntime
+from sandlot.runtimes.qemu.starter import BOOT_S
 from sandlot.sdk import Sandlot, Workspace
 from sandlot.workspaces.storage import WARM_FILES
 

@@ -1,4 +1,4 @@
-"""The only place that spawns, waits for and kills host processes.
+"""With runtimes/qemu/bound.py, the only place that spawns, waits for and kills host processes.
 
 Identity of a process is (pid, start time, boot and pid namespace): a pid alone may have been reused, and means another
 process in every container.
@@ -33,7 +33,6 @@ __all__ = [
     "reap",
     "run",
     "session",
-    "spawn_bound",
     "spawn_detached",
     "terminate",
 ]
@@ -265,56 +264,6 @@ def spawn_detached(
     )
     _children[process.pid] = process
     return process
-
-
-_PDEATHSIG, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 24, 38
-_CAPABILITIES = 64
-_LANDLOCK_RESTRICT_SELF = 446
-
-
-def spawn_bound(
-    argv: Sequence[str | os.PathLike[str]],
-    *,
-    env: Mapping[str, str],
-    log: int,
-    pass_fds: Sequence[int] = (),
-    rules: int | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a process that the kernel kills when we end, however we do, and that has no privilege, also as root.
-
-    The kernel means the thread that starts it (PR_SET_PDEATHSIG, prctl(2)): call this from one that lives as long as
-    the process. Nothing it starts can get privileges again. ``rules`` is a Landlock ruleset that holds for it; without
-    one it may do with files what this user may.
-    """
-    import ctypes
-    import subprocess
-
-    library = ctypes.CDLL(None)
-    prctl = library.prctl
-    parent = os.getpid()
-
-    def bind() -> None:
-        prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        for capability in range(_CAPABILITIES):  # what is not in the bounding set is not there after the exec
-            if prctl(_DROP_BOUND, capability, 0, 0, 0) != 0:
-                break  # there are no more, or we are nobody who has any
-        if rules is not None and library.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) != 0:
-            os._exit(1)
-        if os.getppid() != parent:  # it ended before the kernel knew
-            os._exit(1)
-
-    return subprocess.Popen(
-        argv,
-        cwd="/",
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=pass_fds,
-        start_new_session=True,
-        preexec_fn=bind,
-    )
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

@@ -26,6 +26,7 @@ descriptor, root, disk, command = int(sys.argv[1]), sys.argv[2], sys.argv[3], sy
 class Kept(storage.Storage):
     def prepare(self):
         os.makedirs(self.warm, exist_ok=True)
+        os.makedirs(self.mounted, exist_ok=True)
 class Folder(Kept):
     def open_disk(self):
         os.makedirs(self.cold, exist_ok=True)

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 
-from sandlot.guest import building
+from sandlot.guest import building, protect
 from sandlot.guest.bridge import Refused, Started
 from sandlot.wire import bridge as wire
 from sandlot.wire import frames
@@ -27,14 +27,20 @@ _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER
 _SECCOMP_MODE_FILTER = 2
 _INSTRUCTION = 8
 _CAPABILITIES = 64
+_LIMITS = (
+    (wire.PROCESSES, resource.RLIMIT_NPROC, resource.RLIM_INFINITY),
+    (wire.FILES, resource.RLIMIT_NOFILE, 1 << 20),  # fs.nr_open
+)
+"""What START may limit, and the most that each can be."""
 _CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import main; main()"
 """The path is where this very file comes from: the agent runs the code that the bridge runs."""
 
 
 class _Prepared:
-    """An agent that waits to hear what START says, in the namespaces that it will have."""
+    """An agent that waits to hear what START says, in the namespaces that it will have, and without privileges."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, builds: bool = False) -> None:
+        """``builds``: it is to run a setup, see building.py. Raises OSError."""
         os.makedirs(FOLDER, 0o700, exist_ok=True)
         library = ctypes.CDLL(None, use_errno=True)
         _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
@@ -52,7 +58,7 @@ class _Prepared:
             self._middle = os.fork()
             if self._middle == 0:
                 os.close(self._saying)
-                _enter(library, listener.fileno(), leash, told, values)
+                _enter(library, listener.fileno(), leash, told, values, builds)
         except BaseException:
             os.close(self._telling)
             os.close(self._saying)
@@ -61,6 +67,13 @@ class _Prepared:
             listener.close()
             for descriptor in (leash, told, values):
                 os.close(descriptor)
+
+    def drop(self) -> None:
+        """Let it end."""
+        os.close(self._saying)
+        _all(self._telling)
+        os.close(self._telling)
+        os.waitpid(self._middle, 0)
 
     def go(self, values: "dict[bytes, bytes]") -> Started:
         """Let it begin. Raises Refused, OSError."""
@@ -96,14 +109,16 @@ def start(values: "dict[bytes, bytes]") -> Started:
         from sandlot.guest import boot
 
         boot.limit_tmp(int(values[wire.TMP]))
-    return (_prepared.pop() if _prepared else _Prepared()).go(values)
+    builds = wire.BUILDING in values
+    ready = _prepared.pop() if _prepared else None
+    if ready is not None and builds:
+        ready.drop()
+    return (_Prepared(builds=builds) if ready is None or builds else ready).go(values)
 
 
 def _limit(values: "dict[bytes, bytes]") -> None:
     """What the guest's kernel holds the agent, and everything below it, to; nobody inside can raise it again."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    kinds = ((wire.PROCESSES, resource.RLIMIT_NPROC), (wire.FILES, resource.RLIMIT_NOFILE))
-    for name, kind in kinds:
+    for name, kind, _ in _LIMITS:
         if name in values:
             most = int(values[name])
             resource.setrlimit(kind, (most, most))
@@ -126,7 +141,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, "%s: %s" % (what, os.strerror(number)))
 
 
-def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: int) -> None:
+def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: int, builds: bool) -> None:
     """The process between: its child is the first in the new namespace. Never returns."""
     try:
         _check(library.unshare(_NEWNS | _NEWPID | _NEWIPC), "make namespaces")
@@ -134,15 +149,18 @@ def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values:
         if pid:
             os.write(told, b"%d" % pid)
             os._exit(0)
-        _become(library, listener, leash, values)
+        _become(library, listener, leash, values, builds)
     except BaseException as error:
         os.write(told, b" " + os.fsencode(str(error))[:1000])
     finally:
         os._exit(1)
 
 
-def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> None:
-    """PID 1: give everything up and run the agent, as the values say that come through ``saying``. Raises OSError."""
+def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int, builds: bool) -> None:
+    """PID 1: give everything up, then run the agent, as the values say that come through ``saying``. Raises OSError.
+
+    A template waits at that, so all before it costs its clones nothing.
+    """
     # What is mounted outside later, the areas above all, shows here, and nothing that is mounted here shows outside.
     _check(library.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None), "keep mounts apart")
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
@@ -151,12 +169,6 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
     flags |= _MS_REMOUNT | _MS_BIND | _MS_RDONLY
     _check(library.mount(b"none", b"/proc", None, ctypes.c_ulong(flags), None), "make /proc read-only")
     os.setsid()
-    told = frames.Decoder().feed(_all(saying))
-    if not told:
-        os._exit(1)  # whoever prepared us has changed its mind
-    os.close(saying)
-    values = wire.values_of(told[0][2])
-    builds = wire.BUILDING in values
     if builds:
         building.enter(library)
     for capability in range(_CAPABILITIES):
@@ -164,7 +176,9 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
             continue
         if library.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # there are no more of them
-    _limit(values)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for _, kind, most in _LIMITS:  # from here on we can only lower them
+        resource.setrlimit(kind, (resource.getrlimit(kind)[0], most))
     os.setgroups([])
     if builds:
         building.keep_capabilities(library)
@@ -172,10 +186,17 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int) -> N
         os.setresgid(USER, USER, USER)
         os.setresuid(USER, USER, USER)  # which drops every capability
     _check(library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce privileges")
+    protect.find()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.set_inheritable(listener, True)
     os.set_inheritable(leash, True)
+    told = frames.Decoder().feed(_all(saying))
+    if not told:
+        os._exit(1)  # whoever prepared us has changed its mind
+    os.close(saying)
+    values = wire.values_of(told[0][2])
+    _limit(values)
     if wire.FILTER in values:
         _filter(library, values[wire.FILTER])
     if wire.PYTHON not in values and "sandlot.guest.agent" in sys.modules:

@@ -7,11 +7,21 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def _prctl(option: int, value: int) -> None:
-    # ctypes costs 4 ms to import; the C module below it costs less than one. prctl(2) takes its arguments as longs.
+_address = 0
+
+
+def find() -> None:
+    """Look prctl(2) up, once, for this process and those that it forks."""
+    global _address
+    # ctypes costs 4 ms to import; the C module below it costs less than one.
     library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
-    address = _ctypes.dlsym(library, "prctl")
-    if _ctypes.call_function(address, (option, value, 0, 0, 0)) != 0:
+    _address = _ctypes.dlsym(library, "prctl")
+
+
+def _prctl(option: int, value: int) -> None:
+    if not _address:
+        find()
+    if _ctypes.call_function(_address, (option, value, 0, 0, 0)) != 0:  # it takes its arguments as longs
         raise OSError("prctl(%d, %d) failed" % (option, value))
 
 

@@ -54,24 +54,27 @@ class Storage:
         self.warm = os.path.join(root, "layers")
         self.mounted = os.path.join(root, "disk")
         self.cold = os.path.join(self.mounted, "layers")
+        self._is_open = False
 
     def prepare(self) -> None:
-        """Make the place of warm layers, and load what a request needs: for a template, whose clones have it then."""
+        """Do what needs no data disk: for a template, whose clones have it then."""
         os.makedirs(self.warm, mode=0o700, exist_ok=True)
-        if not os.path.ismount(self.warm):
-            mount("layers", self.warm, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,nr_inodes=0,size=%d" % WARM_BYTES)
-
-    def open_disk(self) -> None:
-        """Mount the data disk, once; its journal is replayed if it was not unmounted."""
-        if os.path.ismount(self.mounted):
-            return
         os.makedirs(self.mounted, mode=0o700, exist_ok=True)
         for name in ("dirty_expire_centisecs", "dirty_writeback_centisecs"):
             with contextlib.suppress(OSError), open("/proc/sys/vm/" + name, "w") as file:
                 file.write(_SOON)
-        mount(self.disk, self.mounted, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, _OPTIONS)
-        os.chmod(self.mounted, 0o700)
-        os.makedirs(self.cold, exist_ok=True)
+        if not _is_mounted(self.warm):
+            mount("layers", self.warm, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,nr_inodes=0,size=%d" % WARM_BYTES)
+
+    def open_disk(self) -> None:
+        """Mount the data disk, once; its journal is replayed if it was not unmounted."""
+        if self._is_open:
+            return
+        if not _is_mounted(self.mounted):  # by an earlier job
+            mount(self.disk, self.mounted, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, _OPTIONS)
+            os.chmod(self.mounted, 0o700)
+            _ensure(self.cold)
+        self._is_open = True
 
     def layers(self) -> list[bytes]:
         """Names of the layers that are complete here, on the data disk, too."""
@@ -119,7 +122,8 @@ class Storage:
         if not stack:
             stack = [os.path.join(os.fsencode(self.warm), b".empty")]
             os.makedirs(stack[0], exist_ok=True)
-        os.makedirs(target, exist_ok=True)
+        if not os.path.isdir(target):
+            os.makedirs(target)
         options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (b":".join(reversed(stack)), upper, work)
         mount("sandlot", os.fsdecode(target), "overlay", MS_NOSUID | MS_NODEV | MS_NOATIME, self.options(options))
 
@@ -129,14 +133,16 @@ class Storage:
 
     def _area(self, target: bytes) -> tuple[bytes, bytes]:
         name = target.strip(b"/").replace(b"/", b"-") or b"root"
-        area = os.path.join(os.fsencode(self.mounted), b"areas", name)
-        upper, work = os.path.join(area, b"upper"), os.path.join(area, b"work")
+        areas = os.fsencode(self.mounted) + b"/areas"
+        area = areas + b"/" + name
+        upper, work = area + b"/upper", area + b"/work"
         if not os.path.isdir(work):
-            os.makedirs(upper, exist_ok=True)
+            for folder in (areas, area, upper):
+                _ensure(folder)
             os.chmod(upper, 0o755)  # noqa: S103  its mode is the mode of the root that shows inside
             if self.owner >= 0 and target != ROOT:
                 os.chown(upper, self.owner, self.owner)
-            os.makedirs(work)
+            os.mkdir(work)
         return upper, work
 
     def _layer(self, name: bytes) -> bytes:
@@ -184,9 +190,7 @@ def _become(user: int) -> None:
 
 def serve(connection: _socket.socket, _words: list[bytes]) -> None:
     """The job ``storage`` (see jobs.py). It must run where the bridge does: what it mounts is for the agent."""
-    storage = Storage(DATA_DISK)
-    storage.prepare()
-    answer_all(connection, storage)
+    answer_all(connection, Storage(DATA_DISK))
 
 
 def answer_all(connection: _socket.socket, storage: Storage) -> None:
@@ -243,6 +247,18 @@ def _answer(
         os.sync()
         return []
     raise LayerError("unknown request %d" % kind)
+
+
+# os.makedirs and os.path.ismount do much more than is needed, all of which an emulated guest does for the first time.
+
+
+def _ensure(folder: str | bytes) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+
+
+def _is_mounted(place: str) -> bool:
+    return os.stat(place).st_dev != os.stat(place + "/..").st_dev
 
 
 def _remove(folder: bytes) -> None:

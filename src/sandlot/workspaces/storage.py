@@ -18,7 +18,7 @@ from pathlib import Path
 from sandlot.bases.building import building_folder
 from sandlot.bases.capture import capture, materialize, merge
 from sandlot.bases.layer import AREAS, MAX_LAYERS, area_layers, new_layer_id, publish
-from sandlot.bases.records import read_layer
+from sandlot.bases.records import LayerFacts, read_layer
 from sandlot.errors import StateUnwritable
 from sandlot.model.limits import Limits
 from sandlot.paths import GenerationPaths, Paths
@@ -88,19 +88,26 @@ class Storage:
             facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
             if facts is None:
                 continue
-            names = _names(self.paths.layer(layer))  # facts do not count what is in a .git
-            if names < WARM_FILES and facts.bytes < WARM_BYTES:
+            names, size = self._extent(layer, facts)
+            if names < WARM_FILES and size < WARM_BYTES:
                 continue
-            room -= facts.bytes + names * FILE_BYTES
+            room -= size + names * FILE_BYTES
             if room < 0:
                 break
             found += [folder for area in AREAS if (folder := self.paths.layer(layer) / area).is_dir()]
         return tuple(found)
 
+    def _extent(self, layer: str, facts: LayerFacts) -> tuple[int, int]:
+        """(files, bytes) of a layer of a base. A .git folder's facts leave out what it shares with others."""
+        if facts.kind != "git":
+            return facts.files, facts.bytes
+        return _extent(self.paths.layer(layer))
+
     def _cold_bytes(self) -> int:
         """What the layers take that are sent to the data disk."""
         warm = {folder.parent.name for folder in self.warm()}
-        return sum(_size(self.paths.layer(layer)) for layer in self.layers if layer not in warm)
+        cold = [_extent(self.paths.layer(layer)) for layer in self.layers if layer not in warm]
+        return sum(names * NAME_BYTES + size for names, size in cold)
 
     def mounts(self) -> tuple[AreaMount, ...]:
         """What the runtime mounts."""
@@ -169,35 +176,22 @@ class Storage:
 
 
 @functools.lru_cache(maxsize=256)
-def _names(folder: Path) -> int:
-    """How many names a layer of a base has, which never changes; counted up to what no guest's memory can hold."""
-    found = 0
-    pending = [os.fspath(folder)]
-    while pending and found * FILE_BYTES <= MOST_WARM_BYTES:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                found += 1
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-    return found
-
-
-def _size(folder: Path) -> int:
-    """Bytes that a layer takes, with something for each name; what hostile code named is not followed."""
-    total = 0
+def _extent(folder: Path) -> tuple[int, int]:
+    """(names, bytes on disk) of a layer; what hostile code named is not followed."""
+    names = size = 0
     pending = [os.fsencode(folder)]
     while pending:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    total += NAME_BYTES
+                    names += 1
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                     elif entry.is_file(follow_symlinks=False):
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
         except OSError:
             continue  # closed to us, or too deep a path: the disk has room to spare
-    return total
+    return names, size
 
 
 def _is_empty(folder: Path) -> bool:

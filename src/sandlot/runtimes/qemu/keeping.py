@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import marshal
 import os
 import select
 import socket
@@ -15,13 +16,13 @@ from typing import Any
 
 from sandlot import process
 from sandlot.errors import StartFailed, StateUnwritable
-from sandlot.runtimes.qemu.keeper import MESSAGE
+from sandlot.runtimes.qemu.starter import MESSAGE
 
 __all__ = ["Kept", "Plan", "log_lines", "starting"]
 
 _CODE = (
     "import os, sys; sys.path[:0] = os.environ.pop('SANDLOT_PATH').split(os.pathsep); "
-    "from sandlot.runtimes.qemu.keeper import main; main()"
+    "from sandlot.runtimes.qemu.starter import main; main()"
 )
 _LOG_BYTES = 16 * 1024
 GRACE_S = 3.0
@@ -65,7 +66,7 @@ class Kept:
             child = process.spawn_detached(argv, env=environment, log=output, pass_fds=passed)
         self.identity = process.identify(child.pid)
         try:
-            self.control.send(json.dumps(asdict(plan)).encode())
+            self.control.send(marshal.dumps(asdict(plan)))
         except OSError as error:
             self.abandon()
             raise self.failed("its keeper ended at once") from error

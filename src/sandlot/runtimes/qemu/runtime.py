@@ -98,8 +98,8 @@ class QemuRuntime:
 
     def launch(self, request: LaunchRequest) -> Instance:
         """See Runtime.launch."""
-        from sandlot.runtimes.qemu.keeper import CLONE_S
         from sandlot.runtimes.qemu.keeping import starting
+        from sandlot.runtimes.qemu.starter import CLONE_S
         from sandlot.runtimes.qemu.template import plan_of
 
         if request.disk is None:

@@ -17,11 +17,11 @@ from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
 from sandlot.runtimes.qemu.image import RootImage, packed_from
 from sandlot.runtimes.qemu.initramfs import Initramfs
-from sandlot.runtimes.qemu.keeper import BOOT_S, CLONE_S
 from sandlot.runtimes.qemu.keeping import Plan, starting
 from sandlot.runtimes.qemu.kernel import Kernel
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.qemu.settling import settle
+from sandlot.runtimes.qemu.starter import BOOT_S, CLONE_S
 
 __all__ = ["PrunedGuests", "Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
