@@ -10,12 +10,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sandlot.errors import IsolationUnavailable
 from sandlot.model.isolation import IsolationLevel
 from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
+
+if TYPE_CHECKING:
+    from sandlot.bases.progress import Report
 
 __all__ = [
     "DISK_BYTES",
@@ -65,8 +68,6 @@ class Bounds:
 
 Fetch = Callable[[str, Path, Bounds], object]
 """``Runtime.fetch`` of one instance: of the area at a target, into a new folder, within bounds."""
-Report = Callable[[str, int, int], None]
-"""Told what is going on, how much of it is done, and how much there is (0: not known)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandlot import process
+from sandlot.bases.progress import Report
 from sandlot.errors import LimitReached, NameTaken, StateUnwritable, WorkspaceNotFound
 from sandlot.model.base import Origin, OriginKind
 from sandlot.model.isolation import IsolationLevel
@@ -21,7 +22,7 @@ from sandlot.workspaces import locks
 from sandlot.workspaces.context import Context
 from sandlot.workspaces.environments import choose
 from sandlot.workspaces.isolating import chosen_runtime
-from sandlot.workspaces.lifecycle import Progress, discard, launch, remove, storage_of
+from sandlot.workspaces.lifecycle import discard, launch, remove, storage_of
 from sandlot.workspaces.limits import default_limits
 from sandlot.workspaces.naming import check_labels, check_name
 from sandlot.workspaces.store import now
@@ -52,7 +53,7 @@ def create(
     environment: str | None = None,
     building: bool = False,
     one_shot: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> tuple[WorkspaceRecord, Base]:
     """Make a workspace from a source and start it; nothing of it stays behind when that fails.
 
@@ -139,7 +140,7 @@ def bring_up(
     context: Context,
     record: WorkspaceRecord,
     equip: Callable[[WorkspaceRecord], WorkspaceRecord] | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> WorkspaceRecord:
     """Folder, record in phase ``creating``, generation, start, record in phase ``ready``: or nothing at all.
 

@@ -38,6 +38,7 @@ from sandlot.workspaces.network import serving
 from sandlot.workspaces.store import Phase, now
 
 if TYPE_CHECKING:
+    from sandlot.bases.progress import Report
     from sandlot.workspaces.storage import Storage
 
 __all__ = [
@@ -69,8 +70,6 @@ SYNC_S = 30.0
 """How long a guest may then take to write to its disk what its memory holds of it."""
 MEET_S = 2.0
 """How long a recorded agent that nobody can connect to may take to be seen as gone."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def storage_of(context: Context, record: WorkspaceRecord) -> Storage:
@@ -138,7 +137,7 @@ def discard_other_generations(context: Context, record: WorkspaceRecord) -> None
             move_to_trash(entry, context.paths)
 
 
-def launch(context: Context, record: WorkspaceRecord, progress: Progress | None = None) -> WorkspaceRecord:
+def launch(context: Context, record: WorkspaceRecord, progress: Report | None = None) -> WorkspaceRecord:
     """Start the record's generation and save the record with its instance: the commit point of every start.
 
     ``progress`` hears of what the first start of a kind takes a minute for.

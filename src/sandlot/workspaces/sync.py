@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from sandlot.bases.layer import area_layers
+from sandlot.bases.progress import Report
 from sandlot.bases.source import Source
 from sandlot.bases.view import Entry, View
 from sandlot.errors import FileRefused, StateUnwritable
@@ -24,7 +25,7 @@ from sandlot.model.base import Base, OriginKind
 from sandlot.model.workspace import WorkspaceRecord
 from sandlot.workspaces import difference, tools
 from sandlot.workspaces.context import Context
-from sandlot.workspaces.lifecycle import Progress, is_running, launch, locked
+from sandlot.workspaces.lifecycle import is_running, launch, locked
 from sandlot.workspaces.present import WORKSPACE, present
 
 __all__ = ["Pushed", "push"]
@@ -42,9 +43,7 @@ class Pushed:
     deleted: int
 
 
-def push(
-    context: Context, key: str, source: Source, *, force: bool = False, progress: Progress | None = None
-) -> Pushed:
+def push(context: Context, key: str, source: Source, *, force: bool = False, progress: Report | None = None) -> Pushed:
     """Push what has changed on the host since the workspace was made or last synced.
 
     Raises SyncConflict, naming every file that was changed on both sides, unless ``force``; nothing was pushed then.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandlot import process
+from sandlot.bases.progress import Report
 from sandlot.errors import IsolationUnavailable, StateUnwritable, UsageError
 from sandlot.paths import Paths
 from sandlot.runtimes.agent_code import host_python
-from sandlot.runtimes.base import Report
 from sandlot.runtimes.curated import ETC_SHOWN, USR_LINKS
 from sandlot.runtimes.qemu.places import Places, building, only_one
 from sandlot.runtimes.relocated import Relocated, is_ready, relocated

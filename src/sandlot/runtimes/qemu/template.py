@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandlot.bases.progress import Report
 from sandlot.errors import StartFailed
-from sandlot.runtimes.base import DISK_BYTES, Report
+from sandlot.runtimes.base import DISK_BYTES
 from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
 from sandlot.runtimes.qemu.image import RootImage, packed_from
