@@ -28,7 +28,8 @@ from benchmarks.stage import Stage, delete_all, set_up
 from benchmarks.timing import Contender, Contest, Goal, Outcome, Plan, run_contest
 from sandlot import process
 from sandlot.bases.trees import remove_tree
-from sandlot.runtimes.base import DISK_BYTES, LaunchRequest
+from sandlot.runtimes.base import LaunchRequest
+from sandlot.runtimes.disks import blanks_of, make_usual_disk
 from sandlot.runtimes.qemu import commandline, template
 from sandlot.runtimes.qemu.keeping import starting
 from sandlot.runtimes.qemu.runtime import QemuRuntime
@@ -218,10 +219,11 @@ def _plain_boot(stage: Stage) -> Contender:
     def go(folder: Path) -> None:
         folder.mkdir()
         recipe = runtime.recipe(LaunchRequest("boot", (), folder / "socket", folder / "log"))
-        for name, size in (("ram", recipe.machine.memory), ("data", DISK_BYTES)):
-            with open(folder / name, "wb") as file:
-                file.truncate(size)
-        plan = template.plan_of(recipe, folder, folder / "data", life="boot")
+        made = template.Template("", folder)
+        with open(made.ram, "wb") as file:
+            file.truncate(recipe.machine.memory)
+        make_usual_disk(blanks_of(stage.sandlot._context.paths), made.disk)
+        plan = template.plan_of(recipe, made, made.disk, life="boot")
         with starting(plan, folder / "socket", folder / "log") as kept:
             kept.ready(BOOT_S)
         kept.abandon()

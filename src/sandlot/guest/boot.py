@@ -4,11 +4,11 @@ It runs once, in the template; clones wake up in the bridge. The memory file sys
 mounted the root, /proc, /sys and /dev, and has put these files into /run/sandlot/lib. Everything here is root's, and
 what runs below the agent never is: its processes get a namespace of their own, no capability and uid 1000.
 
-The guest's disks: /dev/vda is its root (squashfs), /dev/vdb its data disk. **Nothing may read /dev/vdb before the
-first message after the clone**: the template has another file there than its clones.
+The guest's disks: /dev/vda is its root (squashfs); /dev/vdb a new data disk, which is mounted here and of which each
+clone has a copy; /dev/vdc the data disk of a clone that does not begin with a new one. **Nothing may read /dev/vdc
+before the first message after the clone**: the template has nothing there, and does not know it.
 """
 
-import ctypes
 import fcntl
 import gc
 import os
@@ -19,6 +19,9 @@ import struct
 import sys
 import time
 
+from sandlot.guest import storage
+from sandlot.guest.storage import DETACH, mount, unmount
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 LIB = "/run/sandlot/lib"
 OWN_PYTHON = "/.sandlot-python"
 """Where the root of an environment has the interpreter that runs this; the host's needs none."""
-DATA_DISK = "/dev/vdb"
 PORT_NAME = "sandlot"
 TMP_BYTES = 1 << 30
 PORT_WAIT_S = 30.0
@@ -35,7 +37,7 @@ _PROGRAMS = ("__init__", "probe", "shell_client")
 _PORTS = "/sys/class/virtio-ports"
 
 _FOR_ALL = ("full", "null", "random", "tty", "urandom", "zero")
-_FOR_ROOT = ("console", "vda", "vdb")
+_FOR_ROOT = ("console", "vda", "vdb", "vdc")
 _KERNEL = {
     "kernel/dmesg_restrict": "1",
     "kernel/kptr_restrict": "2",
@@ -47,25 +49,8 @@ _KERNEL = {
 }
 """Settings of the guest's kernel: what no command needs, and what its kernel is attacked through most."""
 NOSUID, NODEV, NOEXEC, REMOUNT = 2, 4, 8, 32
-DETACH = 2
 SHARED = 0x4000 | 0x100000  # all of them, mount_namespaces(7)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _UP = 0x8913, 0x8914, 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
-    """mount(2). Raises OSError."""
-    if _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), target)
-
-
-def unmount(target: str, flags: int = 0) -> None:
-    """umount2(2). Raises OSError."""
-    if _libc.umount2(target.encode(), flags) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), target)
 
 
 def limit_tmp(size: int) -> None:
@@ -158,12 +143,12 @@ def load() -> "ModuleType":
 def get_ready() -> None:
     """Begin everything that a clone does first, so that it goes on where forking and mounting are done."""
     from sandlot.guest import confine, jobs
-    from sandlot.guest.storage import Storage
 
-    Storage(DATA_DISK).prepare()
+    storage.Storage().prepare()
     mount("none", "/", "", SHARED)  # the areas, which are mounted later, show in the agent's namespace
-    confine.prepare()
-    for _ in range(2):  # one may be needed while the template is made, to take in what it holds for its clones
+    with open(LIB + "/filter", "rb") as file:
+        confine.prepare(file.read())
+    for _ in range(2):  # one for the template, to take in what it holds for its clones
         jobs.prepare(b"storage")
 
 
@@ -172,7 +157,8 @@ def main() -> None:
     try:
         prepare()
         port = open_port()
-        unmount("/sys")  # it tells of hardware; what runs inside with bubblewrap has none either
+        storage.find_controls()
+        unmount("/sys", DETACH)  # it tells of hardware; what runs inside with bubblewrap has none either
         bridge = load()
         get_ready()
         bridge.main(port)

@@ -14,7 +14,7 @@ CAPABILITIES = (1, 3)
 """CAP_DAC_OVERRIDE and CAP_FOWNER: the project's files, and what warm layers hold, belong to the agent's usual user."""
 _SHOWN = ("/proc", "/dev", "/tmp", "/workspace", "/home/agent", "/etc/sandlot")  # noqa: S108  the guest's
 _OURS = ("/run/sandlot/lib", "/run/sandlot/python")
-_HIDDEN = ("/dev/console", "/dev/vda", "/dev/vdb")
+_HIDDEN = ("/dev/console", "/dev/vda", "/dev/vdb", "/dev/vdc")
 """Nodes that are root's."""
 _RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC = 1, 2, 4, 32, 0x1000, 0x4000
 _DETACH = 2

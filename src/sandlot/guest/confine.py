@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 
-from sandlot.guest import building, protect
+from sandlot.guest import building, protect, storage
 from sandlot.guest.bridge import Refused, Started
 from sandlot.wire import bridge as wire
 from sandlot.wire import frames
@@ -39,8 +39,11 @@ _CODE = "import sys; sys.path.insert(0, %r); from sandlot.guest.agent import mai
 class _Prepared:
     """An agent that waits to hear what START says, in the namespaces that it will have, and without privileges."""
 
-    def __init__(self, *, builds: bool = False) -> None:
-        """``builds``: it is to run a setup, see building.py. Raises OSError."""
+    def __init__(self, instructions: bytes, *, builds: bool = False) -> None:
+        """``instructions`` filter its system calls; ``builds``: it is to run a setup, see building.py.
+
+        Raises OSError.
+        """
         os.makedirs(FOLDER, 0o700, exist_ok=True)
         library = ctypes.CDLL(None, use_errno=True)
         _check(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "adopt the agent")
@@ -58,7 +61,7 @@ class _Prepared:
             self._middle = os.fork()
             if self._middle == 0:
                 os.close(self._saying)
-                _enter(library, listener.fileno(), leash, told, values, builds)
+                _enter(library, listener.fileno(), leash, told, values, instructions, builds)
         except BaseException:
             os.close(self._telling)
             os.close(self._saying)
@@ -98,9 +101,12 @@ class _Prepared:
 _prepared: "list[_Prepared]" = []
 
 
-def prepare() -> None:
-    """Do all of a start that needs no answer from the host, for a template: its clones go on from there."""
-    _prepared.append(_Prepared())
+def prepare(instructions: bytes) -> None:
+    """Do all of a start that needs no answer from the host, for a template: its clones go on from there.
+
+    ``instructions``: the filter of system calls for the agent and all below it.
+    """
+    _prepared.append(_Prepared(instructions))
 
 
 def start(values: "dict[bytes, bytes]") -> Started:
@@ -109,11 +115,13 @@ def start(values: "dict[bytes, bytes]") -> Started:
         from sandlot.guest import boot
 
         boot.limit_tmp(int(values[wire.TMP]))
-    builds = wire.BUILDING in values
-    ready = _prepared.pop() if _prepared else None
-    if ready is not None and builds:
+    if wire.ROOM in values:
+        storage.hold_to(int(values[wire.ROOM]))
+    ready = _prepared.pop()
+    if wire.BUILDING in values:
         ready.drop()
-    return (_Prepared(builds=builds) if ready is None or builds else ready).go(values)
+        ready = _Prepared(values[wire.FILTER], builds=True)
+    return ready.go(values)
 
 
 def _limit(values: "dict[bytes, bytes]") -> None:
@@ -141,7 +149,9 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, "%s: %s" % (what, os.strerror(number)))
 
 
-def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values: int, builds: bool) -> None:
+def _enter(
+    library: "ctypes.CDLL", listener: int, leash: int, told: int, values: int, instructions: bytes, builds: bool
+) -> None:
     """The process between: its child is the first in the new namespace. Never returns."""
     try:
         _check(library.unshare(_NEWNS | _NEWPID | _NEWIPC), "make namespaces")
@@ -149,14 +159,14 @@ def _enter(library: "ctypes.CDLL", listener: int, leash: int, told: int, values:
         if pid:
             os.write(told, b"%d" % pid)
             os._exit(0)
-        _become(library, listener, leash, values, builds)
+        _become(library, listener, leash, values, instructions, builds)
     except BaseException as error:
         os.write(told, b" " + os.fsencode(str(error))[:1000])
     finally:
         os._exit(1)
 
 
-def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int, builds: bool) -> None:
+def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int, instructions: bytes, builds: bool) -> None:
     """PID 1: give everything up, then run the agent, as the values say that come through ``saying``. Raises OSError.
 
     A template waits at that, so all before it costs its clones nothing.
@@ -186,6 +196,7 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int, buil
         os.setresgid(USER, USER, USER)
         os.setresuid(USER, USER, USER)  # which drops every capability
     _check(library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce privileges")
+    _filter(library, instructions)
     protect.find()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
@@ -197,8 +208,6 @@ def _become(library: "ctypes.CDLL", listener: int, leash: int, saying: int, buil
     os.close(saying)
     values = wire.values_of(told[0][2])
     _limit(values)
-    if wire.FILTER in values:
-        _filter(library, values[wire.FILTER])
     if wire.PYTHON not in values and "sandlot.guest.agent" in sys.modules:
         _go_on_as_agent(listener, leash, values)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

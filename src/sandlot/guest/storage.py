@@ -3,9 +3,14 @@
 ::
 
     /run/sandlot/layers/<name>              warm: in memory, kept by templates and their clones
+    /run/sandlot/disk                       the data disk
     /run/sandlot/disk/layers/<name>         cold: on the data disk
     /run/sandlot/disk/areas/<area>/upper    what the workspace changes, e.g. <area> = home-agent
     /run/sandlot/disk/areas/<area>/work
+
+A template has mounted a new disk, and areas of the layers that it holds: mounting for the first time takes an emulated
+guest a tenth of a second. Its clones go on with copies of that disk. One that has a disk already, or needs another,
+mounts that above.
 
 ``serve`` answers the requests of wire/layers.py on one connection to the host, until that ends. It runs outside of the
 agent's reach: in a process of the guest's own, which nobody of the workspace sees. (Import this file in the bridge
@@ -30,7 +35,12 @@ if TYPE_CHECKING:
     import ctypes
     from collections.abc import Iterator
 
-DATA_DISK = "/dev/vdb"  # see boot.py
+NEW_DISK = "/dev/vdb"
+OWN_DISK = "/dev/vdc"
+ROOT_FOLDER = "/run/sandlot"
+DETACH = 2  # umount2(2)
+KEPT_BACK = 4096
+"""Blocks that ext4 keeps back by itself, at most."""
 USER_ID = 1000
 ROOT = b"/"
 MS_NOSUID, MS_NODEV, MS_NOATIME = 2, 4, 1024  # mount(2)
@@ -43,21 +53,27 @@ _SOON = "100"
 
 
 class Storage:
-    """The places of one guest. ``disk``: the block device of its data disk."""
+    """The places of one guest. ``disk``: the block device of its data disk, unless it has one of its ``own``."""
 
     def __init__(
-        self, disk: str, *, root: str = "/run/sandlot", owner: int = USER_ID, opaque: str = "trusted.overlay.opaque"
+        self,
+        disk: str = NEW_DISK,
+        own: str = OWN_DISK,
+        *,
+        root: str = ROOT_FOLDER,
+        owner: int = USER_ID,
+        opaque: str = "trusted.overlay.opaque",
     ) -> None:
         self.disk = disk
+        self.own = own
         self.owner = owner
         self.opaque = opaque
         self.warm = os.path.join(root, "layers")
         self.mounted = os.path.join(root, "disk")
         self.cold = os.path.join(self.mounted, "layers")
-        self._is_open = False
 
     def prepare(self) -> None:
-        """Do what needs no data disk: for a template, whose clones have it then."""
+        """Mount what clones have then: for a template."""
         os.makedirs(self.warm, mode=0o700, exist_ok=True)
         os.makedirs(self.mounted, mode=0o700, exist_ok=True)
         for name in ("dirty_expire_centisecs", "dirty_writeback_centisecs"):
@@ -65,16 +81,21 @@ class Storage:
                 file.write(_SOON)
         if not _is_mounted(self.warm):
             mount("layers", self.warm, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,nr_inodes=0,size=%d" % WARM_BYTES)
+        self.open_disk()
 
     def open_disk(self) -> None:
-        """Mount the data disk, once; its journal is replayed if it was not unmounted."""
-        if self._is_open:
-            return
-        if not _is_mounted(self.mounted):  # by an earlier job
-            mount(self.disk, self.mounted, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, _OPTIONS)
-            os.chmod(self.mounted, 0o700)
-            _ensure(self.cold)
-        self._is_open = True
+        """Mount the data disk, unless there is one."""
+        if not _is_mounted(self.mounted):
+            self._mount(self.disk)
+
+    def open_own(self) -> None:
+        """Mount the guest's own disk, above the template's; its journal is replayed if it was not unmounted."""
+        self._mount(self.own)
+
+    def _mount(self, disk: str) -> None:
+        mount(disk, self.mounted, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, _OPTIONS)
+        os.chmod(self.mounted, 0o700)
+        _ensure(self.cold)
 
     def layers(self) -> list[bytes]:
         """Names of the layers that are complete here, on the data disk, too."""
@@ -124,6 +145,8 @@ class Storage:
             os.makedirs(stack[0], exist_ok=True)
         if not os.path.isdir(target):
             os.makedirs(target)
+        elif _is_mounted(os.fsdecode(target)):  # the template's, which has other layers, or lies on another disk
+            unmount(os.fsdecode(target), DETACH)
         options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (b":".join(reversed(stack)), upper, work)
         mount("sandlot", os.fsdecode(target), "overlay", MS_NOSUID | MS_NODEV | MS_NOATIME, self.options(options))
 
@@ -190,7 +213,35 @@ def _become(user: int) -> None:
 
 def serve(connection: _socket.socket, _words: list[bytes]) -> None:
     """The job ``storage`` (see jobs.py). It must run where the bridge does: what it mounts is for the agent."""
-    answer_all(connection, Storage(DATA_DISK))
+    answer_all(connection, Storage())
+
+
+_controls: list[int] = []
+
+
+def find_controls(folder: str = "/sys/fs/ext4") -> None:
+    """Keep a way to what the kernel lets one set of an ext4: for a template, before its /sys is unmounted."""
+    _controls.append(os.open(folder, FOLDER))
+
+
+def hold_to(room: int) -> None:
+    """No more than so many bytes of the disk can be filled from now on, by nobody. Raises OSError.
+
+    The kernel keeps the rest of the blocks back for itself (Documentation/admin-guide/ext4.rst, reserved_clusters), so
+    all disks can be of one size, and one can be mounted before a limit is known.
+    """
+    mounted = ROOT_FOLDER + "/disk"
+    disk = os.statvfs(mounted)
+    kept = disk.f_blocks - room // disk.f_frsize
+    if kept <= KEPT_BACK:
+        return
+    is_own = os.stat(mounted).st_dev == os.stat(OWN_DISK).st_rdev
+    name = os.path.basename(OWN_DISK if is_own else NEW_DISK) + "/reserved_clusters"
+    file = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=_controls[0])
+    try:
+        os.write(file, b"%d" % kept)
+    finally:
+        os.close(file)
 
 
 def answer_all(connection: _socket.socket, storage: Storage) -> None:
@@ -230,6 +281,9 @@ def _answer(
 ) -> list[bytes] | None:
     if kind == wire.LAYERS:
         return storage.layers()
+    if kind == wire.OPEN_OWN:
+        storage.open_own()
+        return []
     if kind == wire.PUT:
         done = storage.put(fields[0], fields[1], reader)
         return [b"%d" % done.entries, b"%d" % done.bytes]
@@ -279,7 +333,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     """mount(2). Raises OSError naming the target."""
     import ctypes
 
@@ -289,4 +343,13 @@ def mount(source: str, target: str, kind: str, flags: int, options: str) -> None
         raise OSError(number, "cannot mount %s: %s" % (kind, os.strerror(number)), target)
 
 
-__all__ = ["Storage", "answer_all", "mount", "serve"]
+def unmount(target: str, flags: int = 0) -> None:
+    """umount2(2). Raises OSError naming the target."""
+    import ctypes
+
+    if _libc().umount2(os.fsencode(target), flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "cannot unmount: %s" % os.strerror(number), target)
+
+
+__all__ = ["Storage", "answer_all", "find_controls", "hold_to", "mount", "serve", "unmount"]

@@ -95,7 +95,10 @@ class LaunchRequest:
     """A setup is to change the root: where its changes go. What is inside then thinks that it is root; nothing of the
     kind may be started twice on the same upper."""
     disk: Path | None = None
-    """Storage GUEST: the image (raw, sparse, DISK_BYTES long, an ext4 in it) that holds its private changes."""
+    """Storage GUEST: the image (raw, sparse, DISK_BYTES long, an ext4 in it) that holds its private changes. The
+    runtime makes it when it is not there."""
+    cold_bytes: int = 0
+    """Storage GUEST: what the lowers that are not ``warm`` take on that disk."""
     warm: tuple[Path, ...] = ()
     """Storage GUEST: those of the areas' lowers, lowest first, that never change, are shared and so large that a
     template should hold them, instead of sending them at each start."""

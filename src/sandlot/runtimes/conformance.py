@@ -25,7 +25,6 @@ from pathlib import Path
 from sandlot.bases.trees import remove_tree
 from sandlot.errors import CommandNotFound, SandlotError
 from sandlot.model.isolation import IsolationLevel
-from sandlot.model.limits import Limits
 from sandlot.model.workspace import Instance
 from sandlot.runtimes.base import AREA_TARGETS, PROJECT, AreaMount, Bounds, LaunchRequest, Runtime, StorageKind
 from sandlot.runtimes.conformance_guest import Guest, eventually, mentions, piped
@@ -86,10 +85,6 @@ class RuntimeConformance:
                 )
             )
         disk = root / "data.img" if kind == StorageKind.GUEST else None
-        if disk is not None and not disk.exists():
-            from sandlot.runtimes.disks import make_disk
-
-            make_disk(self.folder / "blanks", disk, Limits())
         return LaunchRequest(name, tuple(areas), root / "sock", root / "log", idle_timeout_s=idle_timeout_s, disk=disk)
 
     def changes(self, guest: Guest, number: int) -> Path:

@@ -2,8 +2,8 @@
 
 A runtime of storage GUEST opens a connection to what serves ``sandlot.guest.storage`` inside and uses it here::
 
-    launch:    make_disk (runtimes/disks.py), then GuestStorage(connection).install(request), before the agent starts
     template:  GuestStorage(connection).warm(request.warm), then save it; its key has ``warm_key(request.warm)`` in it
+    launch:    unless ``is_standing``: GuestStorage(connection).install(request, own), before the agent starts
     fetch:     GuestStorage(connection).take(target, folder, bounds)
 
 What comes over the connection may come from a hostile guest: it is bounded and checked.
@@ -16,17 +16,17 @@ import math
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sandlot import errors
 from sandlot.bases.shipping import Received, receive, send
 from sandlot.guest.unpacking import LayerError, Reader
-from sandlot.runtimes.base import Bounds, LaunchRequest
+from sandlot.runtimes.base import AREA_TARGETS, AreaMount, Bounds, LaunchRequest
 from sandlot.wire import frames
 from sandlot.wire import layers as wire
 
-__all__ = ["GuestStorage", "layer_name", "warm_key"]
+__all__ = ["GuestStorage", "is_standing", "layer_name", "standing", "warm_key"]
 
 SILENCE_S = 120.0
 """The longest a guest may say nothing, or take nothing, while it works: software emulation on a loaded machine."""
@@ -40,6 +40,21 @@ def layer_name(lower: Path) -> bytes:
 def warm_key(warm: Sequence[Path]) -> str:
     """What tells templates with different warm layers apart."""
     return hashlib.sha256(b"\0".join(layer_name(lower) for lower in warm)).hexdigest()[:24]
+
+
+def standing(warm: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """target -> lowers, lowest first: the areas that a template has mounted which holds these layers."""
+    return {target: tuple(each for each in warm if each.name == area) for area, target in AREA_TARGETS.items()}
+
+
+def is_standing(request: LaunchRequest) -> bool:
+    """Whether a clone of the request's template has all its areas, if it begins with a new disk."""
+    return request.building is None and not _missing(request)
+
+
+def _missing(request: LaunchRequest) -> list[AreaMount]:
+    there = standing(request.warm)
+    return [area for area in request.areas if there.get(area.target) != area.lowers]
 
 
 class GuestStorage:
@@ -65,30 +80,42 @@ class GuestStorage:
         self._socket.settimeout(min(SILENCE_S, left))
         return self._socket.recv(size)
 
-    def install(self, request: LaunchRequest) -> None:
-        """Send what the guest does not have of the areas' layers, and put the areas together.
+    def install(self, request: LaunchRequest, *, own: bool = False) -> None:
+        """Send what the guest does not have of the areas' layers, and put those together that it does not have.
 
+        ``own``: it has a disk of its own, so it has none.
         Raises StartFailed when the guest cannot, AgentUnresponsive, FileRefused for a layer that cannot be read.
         """
-        wanted = dict.fromkeys(lower for area in request.areas for lower in area.lowers)
+        if own:
+            self._call(wire.OPEN_OWN, [])
+        areas = list(request.areas) if own else _missing(request)
+        wanted = dict.fromkeys(lower for area in areas for lower in area.lowers)
         if not wanted.keys() <= set(request.warm):
             present = set(self.layers())
             for lower in wanted:
                 if layer_name(lower) not in present:
                     self.put(lower, warm=False)
-        fields: list[bytes] = []
-        for area in request.areas:
-            names = [layer_name(lower) for lower in area.lowers]
-            fields += [os.fsencode(area.target), b"%d" % len(names), *names]
+        stacks = {area.target: area.lowers for area in areas}
         if request.building is not None:
-            fields += [os.fsencode(request.building.target), b"0"]
-        self._call(wire.ASSEMBLE, fields)
+            stacks[request.building.target] = ()
+        self._assemble(stacks)
 
     def warm(self, layers: Sequence[Path]) -> None:
-        """Send layers that a template is to hold; afterwards nothing of this connection is under way any more."""
+        """Send layers that a template is to hold, and put the areas together that its clones are to have.
+
+        Afterwards nothing of this connection is under way any more.
+        """
         for lower in layers:
             self.put(lower, warm=True)
+        self._assemble(standing(layers))
+        self.sync()
         self._finish()
+
+    def _assemble(self, stacks: Mapping[str, Sequence[Path]]) -> None:
+        fields: list[bytes] = []
+        for target, lowers in stacks.items():
+            fields += [os.fsencode(target), b"%d" % len(lowers), *map(layer_name, lowers)]
+        self._call(wire.ASSEMBLE, fields)
 
     def layers(self) -> list[bytes]:
         """Names of the layers that the guest has."""

@@ -166,7 +166,8 @@ TMP = b"tmp"  #        bytes of /tmp and of /dev/shm, each; absent: as the templ
 PROCESSES = b"processes"  #  most processes and threads that the guest's kernel allows
 FILES = b"files"  #    most open files of a process that the guest's kernel allows
 BUILDING = b"building"  #  a setup is to change the root file system (guest/building.py)
-FILTER = b"filter"  #  a system-call filter for the agent and all below it: instructions as prctl(2) takes them
+ROOM = b"room"  #      bytes of the data disk that may be filled; absent: all of it
+FILTER = b"filter"  #  with BUILDING: its system-call filter, as prctl(2) takes it; others have the template's
 
 
 class Decoder:

@@ -58,6 +58,7 @@ TAKE = 4  #      target                                        -> a layer stream
 SYNC = 5  #      -; everything is on the disk afterwards       -> DONE
 DONE = 6
 FAILED = 7  #    errno, message
+OPEN_OWN = 8  #  -; mounts the workspace's own disk, in the place of the template's -> DONE
 
 WARM = b"warm"
 """In memory: what a template keeps for its clones."""

@@ -77,7 +77,7 @@ def storage_of(context: Context, record: WorkspaceRecord) -> Storage:
     from sandlot.workspaces.storage import Storage  # with the bases: a command that runs needs neither
 
     generation = context.paths.workspace(record.id).generation(record.generation)
-    return Storage(record.storage, context.paths, generation, record.layers, record.limits)
+    return Storage(record.storage, context.paths, generation, record.layers)
 
 
 def socket_of(context: Context, record: WorkspaceRecord) -> Path:
@@ -161,6 +161,7 @@ def launch(context: Context, record: WorkspaceRecord, progress: Report | None = 
                 environment=split_label(record.environment)[1],
                 building=building_mount(context, record) if record.building else None,
                 disk=storage.disk,
+                cold_bytes=storage.cold_bytes(),
                 warm=storage.warm(),
                 progress=progress,
             )

@@ -118,11 +118,9 @@ def _fetch(context: Context, record: WorkspaceRecord, storage: Storage, area: st
 
 
 def _bounds(record: WorkspaceRecord, storage: Storage) -> Bounds:
-    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes, most_inodes
+    from sandlot.runtimes.disks import bounds_of
 
-    # The disk is as large as the limits were when it was made.
-    size = max(file_system_bytes(record.limits), os.stat(storage.generation.disk).st_blocks * 512)
-    return Bounds(size, max(most_inodes(record.limits), size // BYTES_PER_INODE))
+    return bounds_of(record.limits, storage.generation.disk)
 
 
 def _replace(record: WorkspaceRecord, storage: Storage, area: str, fetch: Fetch, bounds: Bounds | None = None) -> None:

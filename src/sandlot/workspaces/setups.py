@@ -27,7 +27,7 @@ from sandlot.model.environment import HOST, Environment, EnvironmentKind, label_
 from sandlot.model.isolation import RuntimeChoice
 from sandlot.model.network import Network
 from sandlot.model.workspace import WorkspaceRecord
-from sandlot.runtimes.base import Bounds, StorageKind
+from sandlot.runtimes.base import StorageKind
 from sandlot.runtimes.qemu.places import Places
 from sandlot.runtimes.qemu.upkeep import remove_orphans
 from sandlot.workspaces import commands, creation, lifecycle, reaper
@@ -208,13 +208,12 @@ def _runtime(context: Context) -> str:
 
 def _fetch(context: Context, record: WorkspaceRecord) -> None:
     """What the setup has changed, off the guest's disk."""
-    from sandlot.runtimes.disks import BYTES_PER_INODE, file_system_bytes
+    from sandlot.runtimes.disks import bounds_of
 
     generation = context.paths.workspace(record.id).generation(record.generation)
     if record.instance is None:
         raise BuildFailed("the setup's workspace has ended")
-    size = file_system_bytes(record.limits)
-    bounds = Bounds(size, size // BYTES_PER_INODE)
+    bounds = bounds_of(record.limits, generation.disk)
     target = generation.area("root") / "upper"
     context.runtime(record.runtime).fetch(record.instance, generation.socket, "/", target, bounds)
 

@@ -20,7 +20,6 @@ from sandlot.bases.capture import capture, materialize, merge
 from sandlot.bases.layer import AREAS, MAX_LAYERS, area_layers, new_layer_id, publish
 from sandlot.bases.records import LayerFacts, read_layer
 from sandlot.errors import StateUnwritable
-from sandlot.model.limits import Limits
 from sandlot.paths import GenerationPaths, Paths
 from sandlot.runtimes.base import AREA_TARGETS, AreaMount, StorageKind
 
@@ -28,28 +27,23 @@ __all__ = ["WARM_BYTES", "WARM_FILES", "Storage"]
 
 WARM_FILES = 500
 WARM_BYTES = 16 << 20
-"""A base's layer with as many files, or bytes, is kept in a template of guests: sending it takes a second or more where
-the guest's processor is emulated, and making a template takes several."""
+"""A base with a layer of as many files, or bytes, is kept in a template of guests: sending it takes a second or more
+where the guest's processor is emulated, and making a template takes several."""
 NAME_BYTES = 512
 FILE_BYTES = 4 << 10
 """What each file takes beside its content: its inode, its name, and what its last page has no content for."""
 MOST_WARM_BYTES = 768 << 20
 """More is none for the memory of a guest."""
 
-_NO_LIMITS = Limits()
-
 
 class Storage:
     """The trees of one generation: ``layers`` below, private changes on top."""
 
-    def __init__(
-        self, kind: str, paths: Paths, generation: GenerationPaths, layers: Sequence[str], limits: Limits = _NO_LIMITS
-    ) -> None:
+    def __init__(self, kind: str, paths: Paths, generation: GenerationPaths, layers: Sequence[str]) -> None:
         self.kind = kind
         self.paths = paths
         self.generation = generation
         self.layers = tuple(layers)
-        self.limits = limits
 
     def prepare(self) -> None:
         """Make the folders of a fresh generation. Raises StateUnwritable."""
@@ -68,29 +62,23 @@ class Storage:
                     (folder / "tree").chmod(0o755)
         except OSError as error:
             raise StateUnwritable(f"cannot make {self.generation.root}: {error.strerror}") from error
-        if self.kind == StorageKind.GUEST:
-            from sandlot.runtimes.disks import blanks_of, make_disk
-
-            make_disk(blanks_of(self.paths), self.generation.disk, self.limits, extra=self._cold_bytes())
 
     @property
     def disk(self) -> Path | None:
-        """The data disk of a guest."""
+        """The data disk of a guest, which its runtime makes."""
         return self.generation.disk if self.kind == StorageKind.GUEST else None
 
     def warm(self) -> tuple[Path, ...]:
         """Lowers that a template of guests is to hold, in memory; the others are sent at each start."""
         if self.kind != StorageKind.GUEST:
             return ()
+        shared = [(layer, facts) for layer in self.layers if (facts := read_layer(self.paths, layer)) is not None]
+        extents = [self._extent(layer, facts) for layer, facts in shared]  # private layers serve one workspace
+        if not any(names >= WARM_FILES or size >= WARM_BYTES for names, size in extents):
+            return ()
         found = []
         room = MOST_WARM_BYTES
-        for layer in self.layers:
-            facts = read_layer(self.paths, layer)  # private layers have none: they serve one workspace
-            if facts is None:
-                continue
-            names, size = self._extent(layer, facts)
-            if names < WARM_FILES and size < WARM_BYTES:
-                continue
+        for (layer, _), (names, size) in zip(shared, extents, strict=True):
             room -= size + names * FILE_BYTES
             if room < 0:
                 break
@@ -103,8 +91,10 @@ class Storage:
             return facts.files, facts.bytes
         return _extent(self.paths.layer(layer))
 
-    def _cold_bytes(self) -> int:
-        """What the layers take that are sent to the data disk."""
+    def cold_bytes(self) -> int:
+        """What the layers take that are sent to the data disk, in bytes."""
+        if self.kind != StorageKind.GUEST:
+            return 0
         warm = {folder.parent.name for folder in self.warm()}
         cold = [_extent(self.paths.layer(layer)) for layer in self.layers if layer not in warm]
         return sum(names * NAME_BYTES + size for names, size in cold)

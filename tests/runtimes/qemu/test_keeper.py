@@ -18,7 +18,6 @@ from sandlot.model.workspace import Instance
 from sandlot.runtimes.base import AREA_TARGETS, AreaMount, LaunchRequest
 from sandlot.runtimes.channel import Channel
 from sandlot.runtimes.conformance_guest import Guest, eventually, mentions
-from sandlot.runtimes.disks import blanks_of, make_disk
 from sandlot.runtimes.qemu.places import Places, leftovers
 from sandlot.runtimes.qemu.runtime import QemuRuntime
 from sandlot.runtimes.qemu.template import key_of, known
@@ -27,14 +26,13 @@ from tests.runtimes.qemu.guests import NEEDS_QEMU, paths_in
 pytestmark = [NEEDS_QEMU, pytest.mark.slow, pytest.mark.xdist_group("guests")]
 
 
-def request_in(runtime: QemuRuntime, folder: Path) -> LaunchRequest:
-    """Two empty areas and a disk."""
+def request_in(folder: Path) -> LaunchRequest:
+    """Two empty areas and a disk that is to be made."""
     areas = []
     for name, target in AREA_TARGETS.items():
         for part in ("upper", "work", "lower"):
             (folder / name / part).mkdir(parents=True)
         areas.append(AreaMount(target, folder / name / "upper", folder / name / "work", (folder / name / "lower",)))
-    make_disk(blanks_of(runtime._paths), folder / "data.img", Limits(disk=256 << 20))
     return LaunchRequest("one", tuple(areas), folder / "sock", folder / "log", disk=folder / "data.img")
 
 
@@ -50,7 +48,7 @@ def both_gone(instance: Instance) -> bool:
 
 @pytest.mark.parametrize("who", ["agent_pid", "monitor_pid"])
 def test_qemu_and_its_keeper_end_together(runtime: QemuRuntime, tmp_path: Path, who: str) -> None:
-    request = request_in(runtime, tmp_path)
+    request = request_in(tmp_path)
     instance = runtime.launch(request)
     runtime.release(instance, request.socket)
     os.kill(getattr(instance, who), signal.SIGKILL)
@@ -61,7 +59,7 @@ def test_qemu_and_its_keeper_end_together(runtime: QemuRuntime, tmp_path: Path, 
 
 
 def test_qemu_has_no_privilege_and_a_filter_for_system_calls(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = request_in(runtime, tmp_path)
+    request = request_in(tmp_path)
     instance = runtime.launch(request)
     try:
         status = dict(
@@ -77,14 +75,14 @@ def test_qemu_has_no_privilege_and_a_filter_for_system_calls(runtime: QemuRuntim
 
 
 def test_a_guest_whose_agent_ended_is_gone(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = dataclasses.replace(request_in(runtime, tmp_path), idle_timeout_s=1)
+    request = dataclasses.replace(request_in(tmp_path), idle_timeout_s=1)
     instance = runtime.launch(request)
     runtime.release(instance, request.socket)
     eventually(lambda: both_gone(instance), "the guest ends with its agent")
 
 
 def test_what_a_killed_guest_has_written_is_there_again(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = request_in(runtime, tmp_path)
+    request = request_in(tmp_path)
     for expected in (b"", b"kept\n"):
         instance = runtime.launch(request)
         runtime.release(instance, request.socket)
@@ -97,7 +95,7 @@ def test_clones_of_one_template_have_nothing_random_in_common(runtime: QemuRunti
     seen: set[bytes] = set()
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        request = dataclasses.replace(request_in(runtime, tmp_path / name), hostname=name)
+        request = dataclasses.replace(request_in(tmp_path / name), hostname=name)
         instance = runtime.launch(request)
         try:
             guest = Guest(runtime, instance, request)
@@ -111,7 +109,7 @@ def test_clones_of_one_template_have_nothing_random_in_common(runtime: QemuRunti
 
 
 def test_inside_there_is_no_device_no_network_and_no_privilege(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = request_in(runtime, tmp_path)
+    request = request_in(tmp_path)
     instance = runtime.launch(request)
     try:
         guest = Guest(runtime, instance, request)
@@ -130,16 +128,17 @@ def test_inside_there_is_no_device_no_network_and_no_privilege(runtime: QemuRunt
 
 
 def test_a_guest_that_cannot_be_started_says_why_and_leaves_nothing(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = request_in(runtime, tmp_path)
-    broken = dataclasses.replace(request, disk=tmp_path / "no-such-disk")
+    request = request_in(tmp_path)
+    assert request.disk is not None
+    request.disk.mkdir()
     with pytest.raises(StartFailed, match="QEMU") as caught:
-        runtime.launch(broken)
-    assert any("no-such-disk" in line for line in caught.value.details)
+        runtime.launch(request)
+    assert any("data.img" in line for line in caught.value.details)
     assert not request.socket.exists()
 
 
 def test_who_is_killed_while_a_template_boots_takes_its_guest_along(runtime: QemuRuntime, tmp_path: Path) -> None:
-    request = dataclasses.replace(request_in(runtime, tmp_path), limits=Limits(cpus=2.0))  # a template of its own
+    request = dataclasses.replace(request_in(tmp_path), limits=Limits(cpus=2.0))  # a template of its own
     recipe = runtime.recipe(request)
     places = Places.of(runtime._paths)
     shutil.rmtree(places.templates / key_of(recipe), ignore_errors=True)

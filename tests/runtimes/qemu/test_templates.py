@@ -27,8 +27,9 @@ def places(tmp_path: Path) -> Places:
 def template_of(places: Places, key: str, *, age_s: float, **about: str | int) -> Path:
     folder = places.templates / key
     folder.mkdir()
-    (folder / "ram").write_bytes(b"x" * 8192)
-    about["ram"] = (folder / "ram").stat().st_ctime_ns
+    for name in ("ram", "disk"):
+        (folder / name).write_bytes(b"x" * 8192)
+        about[name] = (folder / name).stat().st_ctime_ns
     (folder / "about.json").write_text(json.dumps(about))
     when = time.time() - age_s
     os.utime(folder / "about.json", (when, when))
@@ -53,15 +54,16 @@ def test_a_dry_run_tells_and_removes_nothing(places: Places) -> None:
     assert prune(places, keep=0, unused_for_s=2 * HOUR).things == 0
 
 
-def test_memory_that_a_guest_has_changed_is_no_template(places: Places) -> None:
-    folder = template_of(places, "one", age_s=0)
-    before = (folder / "ram").stat()
+@pytest.mark.parametrize("name", ["ram", "disk"])
+def test_what_a_guest_has_changed_is_no_template(places: Places, name: str) -> None:
+    changed = template_of(places, "one", age_s=0) / name
+    before = changed.stat()
     assert known(places, "one") is not None
-    with open(folder / "ram", "r+b") as file:
+    with open(changed, "r+b") as file:
         file.write(b"y")
-    os.utime(folder / "ram", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert known(places, "one") is None
-    (folder / "ram").unlink()
+    changed.unlink()
     assert known(places, "one") is None
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from sandlot import process
 from sandlot.errors import IsolationUnavailable
+from sandlot.runtimes.base import DISK_BYTES
 from sandlot.runtimes.qemu.starter import CONSOLE_FD, CONTROL_FD, PORT_FD
 
-__all__ = ["PORT_NAME", "Emulator", "Machine", "boot", "clone", "find", "trial"]
+__all__ = ["GUEST_MACHINE", "PORT_NAME", "Emulator", "Machine", "boot", "clone", "find", "trial"]
 
-FORMAT = "3"
+FORMAT = "4"
+GUEST_MACHINE = "x86_64"
+"""What the one QEMU that we start emulates."""
 MEMORY = 2 << 30
 """Bytes of memory that a guest believes to have; on the host it takes what it has touched."""
 TRANSLATED_MIB = 64
@@ -58,7 +61,7 @@ class Machine:
     @property
     def key(self) -> str:
         """Of everything that a clone must have like its template."""
-        words = _hardware(self, Path("RAM"), "share", Path("ROOT"), Path("DATA"))
+        words = _hardware(self, Path("RAM"), "share", Path("ROOT"), Path("DATA"), own=False)
         text = "\0".join((FORMAT, self.emulator.version, self.emulator.stamp, *words))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -90,9 +93,18 @@ def _version(name: str, stamp: str) -> str:
 _versions: dict[tuple[str, str], str] = {}
 
 
-def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path) -> list[str]:
+def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path, own: bool) -> list[str]:
     """Everything that a saved state is about. The slots are given, so that nothing depends on the order of options."""
     kvm = machine.accelerator == "kvm"
+    # What a guest flushes is the host's, and safe from every kill; only a crash of the host could lose it, as it
+    # could with files of the host that were never synced.
+    disk = (
+        f"driver=raw,discard=unmap,detect-zeroes=unmap,cache.no-flush=on,"
+        f"file.driver=file,file.discard=unmap,file.filename={_escaped(data)}"
+    )
+    none = f"driver=null-co,size={DISK_BYTES},read-zeroes=on"
+    # On a full disk of the host the guest is told so; QEMU's own way is to stop it until somebody comes along.
+    told = "werror=report,rerror=report"
     return [
         "-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,graphics=off,memory-backend=ram",
         "-accel", "kvm" if kvm else f"tcg,thread=multi,tb-size={TRANSLATED_MIB}",
@@ -105,14 +117,10 @@ def _hardware(machine: Machine, ram: Path, share: str, root: Path, data: Path) -
         "-device", "virtio-rng-pci,rng=rng,addr=0x3",
         "-blockdev", f"driver=raw,node-name=root,read-only=on,file.driver=file,file.filename={_escaped(root)}",
         "-device", "virtio-blk-pci,drive=root,addr=0x4",
-        "-blockdev",
-        # What a guest flushes is the host's, and safe from every kill; only a crash of the host could lose it, as it
-        # could with files of the host that were never synced.
-        f"driver=raw,node-name=data,discard=unmap,detect-zeroes=unmap,cache.no-flush=on,"
-        f"file.driver=file,file.discard=unmap,"
-        f"file.filename={_escaped(data)}",
-        # On a full disk of the host the guest is told so; QEMU's own way is to stop it until somebody comes along.
-        "-device", "virtio-blk-pci,drive=data,addr=0x5,werror=report,rerror=report",
+        "-blockdev", f"node-name=new,{none if own else disk}",
+        "-device", f"virtio-blk-pci,drive=new,addr=0x5,{told}",
+        "-blockdev", f"node-name=own,{disk if own else none}",
+        "-device", f"virtio-blk-pci,drive=own,addr=0x7,{told}",
         "-chardev", f"socket,id=port,fd={PORT_FD}",
         "-device", "virtio-serial-pci,id=serial,max_ports=2,addr=0x6",
         "-device", f"virtserialport,chardev=port,name={PORT_NAME},nr=1",
@@ -142,7 +150,7 @@ def boot(
     emulated = "" if machine.accelerator == "kvm" else "mitigations=off init_on_alloc=0 "
     words = f"{_KERNEL_WORDS} {emulated}sandlot.python={python}"
     return [
-        str(machine.emulator.path), *_hardware(machine, ram, "on", root, data), *_console(),
+        str(machine.emulator.path), *_hardware(machine, ram, "on", root, data, own=False), *_console(),
         "-kernel", str(kernel), "-initrd", str(initramfs), "-append", words, *_walls(),
     ]  # fmt: skip
 
@@ -160,10 +168,13 @@ def trial(machine: Machine, kernel: Path, initramfs: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def clone(machine: Machine, *, ram: Path, root: Path, data: Path) -> list[str]:
-    """Wait for a template's state; its memory is the file ``ram``, mapped privately: changes are the clone's own."""
+def clone(machine: Machine, *, ram: Path, root: Path, data: Path, own: bool) -> list[str]:
+    """Wait for a template's state; its memory is the file ``ram``, mapped privately: changes are the clone's own.
+
+    ``own``: ``data`` is no copy of the template's disk, but another that the guest is to mount.
+    """
     return [
-        str(machine.emulator.path), *_hardware(machine, ram, "off", root, data), *_console(),
+        str(machine.emulator.path), *_hardware(machine, ram, "off", root, data, own), *_console(),
         "-incoming", "defer", *_walls(),
     ]  # fmt: skip
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sandlot.errors import IsolationUnavailable
+from sandlot.runtimes import seccomp
 from sandlot.runtimes.agent_code import sources
 from sandlot.runtimes.curated import ETC_FILES
+from sandlot.runtimes.qemu.commandline import GUEST_MACHINE
 from sandlot.runtimes.qemu.kernel import BUSYBOX_PACKAGE, Kernel, fetch_package
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
@@ -68,6 +70,7 @@ def key_of(kernel: Kernel) -> str:
         digest.update(f"\0{name}\0".encode())
         digest.update(file.read_bytes())
     digest.update(repr(sorted(ETC_FILES.items())).encode())
+    digest.update(seccomp.program(GUEST_MACHINE))
     return digest.hexdigest()[:24]
 
 
@@ -102,6 +105,7 @@ def _build(places: Places, kernel: Kernel, folder: Path, target: Path) -> None:
         writer.folder("lib/sandlot/etc/sandlot")
         for name, text in ETC_FILES.items():
             writer.file(f"lib/sandlot/etc/{name}", text.encode())
+        writer.file("lib/sandlot/filter", seccomp.program(GUEST_MACHINE))
         writer.folder("lib/sandlot/sandlot")
         writer.file("lib/sandlot/sandlot/__init__.py", b"")
         made = set()

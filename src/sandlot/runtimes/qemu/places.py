@@ -29,8 +29,8 @@ class Places:
         ├── kernel/<release>/          vmlinuz, the modules a guest needs, `order`
         ├── initramfs/<key>.cpio       kernel modules, busybox, the agent's code, init
         ├── roots/<key>.squashfs       an environment's root file system; <key>.python: its interpreter
-        ├── templates/<key>/           ram, state, about.json: a guest that has booted and waits
-        ├── disks/<bytes>.img          empty data disks, formatted
+        ├── templates/<key>/           ram, state, disk, about.json: a guest that has booted and waits
+        ├── disks/<size>-<inodes>.img  empty data disks, formatted
         ├── locks/<name>               flock: held while something of that name is built
         ├── .building-<random>/        what is being built; its builder holds a lock in it
         └── probe.json                 what this machine allows

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["QemuRuntime"]
 
-GUEST_MACHINE = "x86_64"
-"""What the one QEMU that we start emulates."""
 PARTING_S = 60.0
 """How long a guest that is stopped may take to end its processes and to send what they have changed: it is hostile, and
 whoever stops it wants it gone."""
@@ -105,13 +103,14 @@ class QemuRuntime:
         if request.disk is None:
             raise UsageError("a guest needs a data disk", hint="")
         recipe, template = self.prepare(request)
+        own = self._make_disk(request, request.disk, template)
         plan = plan_of(
-            recipe, template.folder, request.disk, life="clone",
-            hostname=request.hostname, workspace=request.workspace_id,
+            recipe, template, request.disk, life="clone",
+            own=own, hostname=request.hostname, workspace=request.workspace_id,
         )  # fmt: skip
         with starting(plan, request.socket, request.log) as kept:
             kept.ready(CLONE_S * 2)
-            self._fill(request)
+            self._fill(request, own)
             if kept.qemu is None or kept.identity is None:
                 raise kept.failed("it ended while it started")
             token = os.urandom(8).hex()
@@ -121,13 +120,26 @@ class QemuRuntime:
             )
         return replace(instance, enforcement=_enforcement(request.limits, self.probe()))
 
-    def _fill(self, request: LaunchRequest) -> None:
+    def _make_disk(self, request: LaunchRequest, disk: Path, template: Template) -> bool:
+        """Make the data disk if there is none; whether it is another than the template's. Raises StateUnwritable."""
+        from sandlot.runtimes import disks
+
+        if disk.exists():
+            return True
+        if disks.is_usual(request.limits):
+            disks.copy_disk(template.disk, disk)
+            return False
+        disks.make_disk(disks.blanks_of(self._paths), disk, request.limits, extra=request.cold_bytes)
+        return True
+
+    def _fill(self, request: LaunchRequest, own: bool) -> None:
         """Give the guest its files, start its agent, and wait for the first answer."""
-        from sandlot.runtimes.guest_storage import GuestStorage
+        from sandlot.runtimes.guest_storage import GuestStorage, is_standing
         from sandlot.runtimes.qemu import asking
 
-        with GuestStorage(asking.job(request.socket, b"storage")) as storage:
-            storage.install(request)
+        if own or not is_standing(request):
+            with GuestStorage(asking.job(request.socket, b"storage")) as storage:
+                storage.install(request, own=own)
         if request.trust is not None:
             from sandlot.runtimes.qemu import certificates
 
@@ -231,7 +243,8 @@ def _quarter() -> int:
 
 
 def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
-    from sandlot.runtimes import seccomp
+    from sandlot.runtimes import disks
+    from sandlot.runtimes.qemu.commandline import GUEST_MACHINE
 
     limits = request.limits
     most = limits.tmp if limits.memory is None else max(1 << 20, min(limits.tmp, limits.memory // 2))
@@ -239,10 +252,13 @@ def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
         wire.IDLE: b"%d" % (request.idle_timeout_s or 0),
         wire.LIMITS: _told(limits).encode(),
         wire.TMP: b"%d" % most,
-        wire.FILTER: seccomp.program(GUEST_MACHINE, as_root=request.building is not None),
+        wire.ROOM: b"%d" % disks.room(limits, request.cold_bytes),
     }
     if request.building is not None:
+        from sandlot.runtimes import seccomp
+
         values[wire.BUILDING] = b"1"
+        values[wire.FILTER] = seccomp.program(GUEST_MACHINE, as_root=True)
     if limits.processes is not None:  # the watcher, who can say what happened, comes first
         values[wire.PROCESSES] = b"%d" % (limits.processes + AGENT_PROCESSES)
     if limits.open_files is not None:

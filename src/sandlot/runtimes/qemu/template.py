@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sandlot.bases.progress import Report
 from sandlot.errors import StartFailed
-from sandlot.runtimes.base import DISK_BYTES
+from sandlot.runtimes.disks import make_usual_disk
+from sandlot.runtimes.guest_storage import GuestStorage, warm_key
 from sandlot.runtimes.qemu import asking, commandline
 from sandlot.runtimes.qemu.commandline import Machine
 from sandlot.runtimes.qemu.image import RootImage, packed_from
@@ -26,7 +27,7 @@ from sandlot.runtimes.qemu.starter import BOOT_S, CLONE_S
 
 __all__ = ["PrunedGuests", "Recipe", "Template", "get", "key_of", "known", "prune", "standing"]
 
-FORMAT = "1"
+FORMAT = "2"
 _FORMATS = f"{FORMAT}.{commandline.FORMAT}"
 KEPT = 12
 """How many templates are kept when another is made; each takes as much as its guest has touched, and its base."""
@@ -62,11 +63,14 @@ class Template:
     def state(self) -> Path:
         return self.folder / "state"
 
+    @property
+    def disk(self) -> Path:
+        """The data disk that its guest had mounted."""
+        return self.folder / "disk"
+
 
 def key_of(recipe: Recipe) -> str:
     """What a template is kept by: it can be cloned only by a machine like its own."""
-    from sandlot.runtimes.guest_storage import warm_key
-
     parts = (
         FORMAT, recipe.machine.key, recipe.kernel.release, recipe.initramfs.key, recipe.root.key,
         warm_key(recipe.warm) if recipe.warm else "",
@@ -80,12 +84,13 @@ def known(places: Places, key: str) -> Template | None:
     A clone's QEMU could write to the memory that others start from, and a guest that has taken one over would: whoever
     changes a file changes its ctime, which nobody can set.
     """
-    folder = places.templates / key
+    found = Template(key, places.templates / key)
+    told = about(found.folder / "about.json")
     try:
-        told = about(folder / "about.json").get("ram")
-        return Template(key, folder) if told == os.stat(folder / "ram").st_ctime_ns else None
+        is_whole = all(told.get(file.name) == os.stat(file).st_ctime_ns for file in (found.ram, found.disk))
     except OSError:
         return None
+    return found if is_whole else None
 
 
 def get(places: Places, recipe: Recipe, progress: Report | None = None) -> Template:
@@ -108,25 +113,26 @@ def get(places: Places, recipe: Recipe, progress: Report | None = None) -> Templ
 
 def _build(places: Places, recipe: Recipe, key: str) -> Template:
     with building(places) as folder:
-        made = folder / "template"
-        made.mkdir()
-        _sparse(made / "ram", recipe.machine.memory)
-        _sparse(folder / "data", DISK_BYTES)  # of the length that every data disk has; nobody may read it
-        plan = plan_of(recipe, made, folder / "data", life="boot")
+        made = Template(key, folder / "template")
+        made.folder.mkdir()
+        _sparse(made.ram, recipe.machine.memory)
+        make_usual_disk(places.disks, made.disk)
+        plan = plan_of(recipe, made, made.disk, life="boot")
         began = time.monotonic()
         with starting(plan, folder / "socket", folder / "log") as kept:
             kept.ready(BOOT_S + 10)
-            if recipe.warm:
-                _warm(folder / "socket", recipe.warm)
+            with GuestStorage(asking.job(folder / "socket", b"storage")) as storage:
+                storage.warm(recipe.warm)
             if kept.qemu is not None:
                 settle(kept.qemu.pid)
             kept.say(b"save")
             if not kept.hear(CLONE_S + 10).get("saved"):
                 raise StartFailed("the guest's template could not be saved")
         kept.abandon()
-        os.chmod(made / "ram", 0o600)
+        os.chmod(made.ram, 0o600)
         about = {
-            "ram": _settled(made / "ram"),
+            made.ram.name: _settled(made.ram),
+            made.disk.name: _settled(made.disk),
             "kernel": recipe.kernel.release,
             "accelerator": recipe.machine.accelerator,
             "qemu": recipe.machine.emulator.version,
@@ -138,14 +144,14 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
             "warm": [str(path) for path in recipe.warm],
             "took_s": round(time.monotonic() - began, 2),
         }
-        with open(made / "about.json", "w", encoding="utf-8") as file:
+        with open(made.folder / "about.json", "w", encoding="utf-8") as file:
             json.dump(about, file)
             file.flush()
             os.fsync(file.fileno())
         target = places.templates / key
         with contextlib.suppress(FileNotFoundError):  # a folder without its about.json is none
             os.rename(target, folder / "old")
-        os.rename(made, target)
+        os.rename(made.folder, target)
     prune(places)
     return Template(key, target)
 
@@ -227,17 +233,24 @@ def about(file: Path) -> dict[str, object]:
 
 
 def plan_of(
-    recipe: Recipe, template: Path, data: Path, *, life: str, hostname: str = "sandlot", workspace: str = ""
+    recipe: Recipe,
+    template: Template,
+    data: Path,
+    *,
+    life: str,
+    own: bool = False,
+    hostname: str = "sandlot",
+    workspace: str = "",
 ) -> Plan:
-    """What a keeper is told."""
-    files = {"ram": template / "ram", "root": recipe.root.file, "data": data}
+    """What a keeper is told. ``data`` is a copy of the template's disk, or the guest's ``own``."""
+    files = {"ram": template.ram, "root": recipe.root.file, "data": data}
     program = recipe.machine.emulator.path
     reads = [program, recipe.root.file]
     beside = program.parent.parent  # where one that was not installed by the distribution has what belongs to it
     if program.parent.name == "bin" and not Path(os.path.expanduser("~")).is_relative_to(beside):
         reads.append(beside)
     if life == "clone":
-        argv = commandline.clone(recipe.machine, **files)
+        argv = commandline.clone(recipe.machine, **files, own=own)
     else:
         argv = commandline.boot(
             recipe.machine, **files,
@@ -245,16 +258,9 @@ def plan_of(
         )  # fmt: skip
         reads += [recipe.kernel.image, recipe.initramfs.file]
     # A clone changes nothing in the memory's file, and yet QEMU opens it for writing (until 8.2 there is no other way).
-    writes = (str(template / "ram"), str(data))
+    writes = (str(template.ram), str(data))
     read = tuple(map(str, reads))
-    return Plan(life, tuple(argv), str(template / "state"), read, writes, hostname, workspace)
-
-
-def _warm(socket: Path, layers: tuple[Path, ...]) -> None:
-    from sandlot.runtimes.guest_storage import GuestStorage
-
-    with GuestStorage(asking.job(socket, b"storage")) as storage:
-        storage.warm(layers)
+    return Plan(life, tuple(argv), str(template.state), read, writes, hostname, workspace)
 
 
 def _sparse(path: Path, size: int) -> None:
