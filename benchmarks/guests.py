@@ -216,7 +216,7 @@ def _plain_boot(stage: Stage) -> Contender:
     runtime = stage.sandlot._context.runtime(QEMU)
     assert isinstance(runtime, QemuRuntime)
 
-    def go(folder: Path) -> None:
+    def go(folder: Path) -> Path:
         folder.mkdir()
         recipe = runtime.recipe(LaunchRequest("boot", (), folder / "socket", folder / "log"))
         made = template.Template("", folder)
@@ -224,11 +224,13 @@ def _plain_boot(stage: Stage) -> Contender:
             file.truncate(recipe.machine.memory)
         make_usual_disk(blanks_of(stage.sandlot._context.paths), made.disk)
         plan = template.plan_of(recipe, made, made.disk, life="boot")
-        with starting(plan, folder / "socket", folder / "log") as kept:
-            kept.ready(BOOT_S)
+        with starting(folder / "socket", folder / "log") as kept:
+            kept.keep(plan, BOOT_S)
         kept.abandon()
+        return folder
 
-    return Contender("plain boot of QEMU", go, stage.fresh)
+    # What it has written would be on its way to the disk while the next one's time is taken.
+    return Contender("plain boot of QEMU", go, stage.fresh, remove_tree)
 
 
 def _idle(sandlot: Sandlot) -> list[str]:

@@ -86,9 +86,9 @@ def test_who_has_taken_over_qemu_finds_no_file_no_port_and_nobody_else(
         plan = Plan("clone", argv, str(tmp_path / "state"), reads, (str(tmp_path / "disk"),))
         with (
             pytest.raises(StartFailed),  # it is no QEMU, and does not talk like one
-            starting(plan, tmp_path / "socket", tmp_path / "log") as kept,
+            starting(tmp_path / "socket", tmp_path / "log") as kept,
         ):
-            kept.ready(60)
+            kept.keep(plan, 60)
     report = json.loads((tmp_path / "disk").read_text().strip())
     assert report["environment"] == ["LC_ALL", "PATH"]
     assert report["core"] == [0, 0]

@@ -47,9 +47,9 @@ class Plan:
 
 
 class Kept:
-    """A keeper on a leash: until ``release`` it ends when we do."""
+    """A keeper on a leash, which waits for its plan: until ``release`` it ends when we do."""
 
-    def __init__(self, plan: Plan, listening: Path, log: Path) -> None:
+    def __init__(self, listening: Path, log: Path) -> None:
         self._log = log
         self._socket = listening
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,14 +65,13 @@ class Kept:
             environment = {"SANDLOT_PATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"}
             child = process.spawn_detached(argv, env=environment, log=output, pass_fds=passed)
         self.identity = process.identify(child.pid)
+
+    def keep(self, plan: Plan, deadline_s: float) -> None:
+        """Tell it what to keep, and wait until the guest is there. Raises StartFailed."""
         try:
             self.control.send(marshal.dumps(asdict(plan)))
         except OSError as error:
-            self.abandon()
             raise self.failed("its keeper ended at once") from error
-
-    def ready(self, deadline_s: float) -> None:
-        """Wait until the guest is there. Raises StartFailed."""
         answer = self.hear(deadline_s)
         self.qemu = process.ProcessIdentity(int(answer["pid"]), int(answer["start"]), process.here())
 
@@ -110,9 +109,9 @@ class Kept:
 
 
 @contextlib.contextmanager
-def starting(plan: Plan, listening: Path, log: Path) -> Iterator[Kept]:
-    """A keeper, which is gone again if the block fails."""
-    kept = Kept(plan, listening, log)
+def starting(listening: Path, log: Path) -> Iterator[Kept]:
+    """A keeper, which is gone again if the block fails. It starts while the block finds out what it is to keep."""
+    kept = Kept(listening, log)
     try:
         yield kept
     except BaseException:

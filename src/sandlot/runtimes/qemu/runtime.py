@@ -102,14 +102,14 @@ class QemuRuntime:
 
         if request.disk is None:
             raise UsageError("a guest needs a data disk", hint="")
-        recipe, template = self.prepare(request)
-        own = self._make_disk(request, request.disk, template)
-        plan = plan_of(
-            recipe, template, request.disk, life="clone",
-            own=own, hostname=request.hostname, workspace=request.workspace_id,
-        )  # fmt: skip
-        with starting(plan, request.socket, request.log) as kept:
-            kept.ready(CLONE_S * 2)
+        with starting(request.socket, request.log) as kept:
+            recipe, template = self.prepare(request)
+            own = self._make_disk(request, request.disk, template)
+            plan = plan_of(
+                recipe, template, request.disk, life="clone",
+                own=own, hostname=request.hostname, workspace=request.workspace_id,
+            )  # fmt: skip
+            kept.keep(plan, CLONE_S * 2)
             self._fill(request, own)
             if kept.qemu is None or kept.identity is None:
                 raise kept.failed("it ended while it started")

@@ -119,8 +119,8 @@ def _build(places: Places, recipe: Recipe, key: str) -> Template:
         make_usual_disk(places.disks, made.disk)
         plan = plan_of(recipe, made, made.disk, life="boot")
         began = time.monotonic()
-        with starting(plan, folder / "socket", folder / "log") as kept:
-            kept.ready(BOOT_S + 10)
+        with starting(folder / "socket", folder / "log") as kept:
+            kept.keep(plan, BOOT_S + 10)
             with GuestStorage(asking.job(folder / "socket", b"storage")) as storage:
                 storage.warm(recipe.warm)
             if kept.qemu is not None:
