@@ -168,3 +168,11 @@ def test_memory_is_measured_where_nobody_limits_the_disk(monkeypatch: pytest.Mon
         assert watching.result_of_memory >= 4 * MIB
     finally:
         os.close(file)
+
+
+def test_where_a_look_is_known_to_be_dear_the_first_one_waits() -> None:
+    for told, least, most in (("memory=1000000000", 0.0, 0.1), ("memory=1000000000,cost=100", 0.9, 1.1)):
+        watching = watch.Watch(told)
+        before = time.monotonic()
+        watching.wake()
+        assert least <= watching.at - before <= most + time.monotonic() - before

@@ -72,7 +72,7 @@ def print_pruned(result: Any) -> None:
 def print_prepared(result: Any) -> None:
     """Each step and what it took."""
     for step in result.steps:
-        print(f"{step.name:18} {step.ms:>8} ms")
+        print(f"{step.name:18} {step.ms:>8} ms  {shown(step.detail)}".rstrip())
     how = f"{result.runtime}, isolation {result.isolation}"
     print(f"{shown(result.environment)} was {result.before.value}, and is ready ({how})")
 

@@ -475,7 +475,11 @@ def _recover() -> None:
 
 
 def main() -> None:
-    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD LIMITS`` (0: never idle; limits: see watch.py)."""
+    """Entry point: ``agent LISTENING_FD IDLE_SECONDS LEASH_FD LIMITS`` (0: never idle; limits: see watch.py).
+
+    ``LIMITS`` also says ``new=1`` if nothing can have been changed here before, and ``sync=1`` if what was changed must
+    be on a disk when we end.
+    """
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     leash = int(sys.argv[3])
@@ -488,8 +492,10 @@ def main() -> None:
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=descriptor)
     gc.disable()
     gc.freeze()
-    _recover()
+    told = watch.Limits(limits)
+    if not told.get("new"):
+        _recover()
     agent = Agent(listener, float(sys.argv[2]), leash, limits)
     agent.run()  # it has a name, so that its connections are open until we end
-    if watch.Limits(limits).get("sync"):
+    if told.get("sync"):
         os.sync()  # when our connections close, the host may end the machine whose memory holds what was written

@@ -21,6 +21,7 @@ import time
 
 from sandlot.guest import storage
 from sandlot.guest.storage import DETACH, mount, unmount
+from sandlot.wire import bridge as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ LIB = "/run/sandlot/lib"
 OWN_PYTHON = "/.sandlot-python"
 """Where the root of an environment has the interpreter that runs this; the host's needs none."""
 PORT_NAME = "sandlot"
-TMP_BYTES = 1 << 30
 PORT_WAIT_S = 30.0
 _PROGRAMS = ("__init__", "probe", "shell_client")
 """Files that are no modules, or that no guest needs."""
@@ -70,7 +70,7 @@ def _devices() -> None:
         os.mknod("/dev/" + name, kind | (0o666 if name in _FOR_ALL else 0o600), number)
     for folder in ("/dev/shm", "/dev/pts"):  # noqa: S108  the guest's
         os.mkdir(folder, 0o755)
-    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % TMP_BYTES)  # noqa: S108
+    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % wire.TMP_BYTES)  # noqa: S108
     mount("devpts", "/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
     for name, target in (("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
                          ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")):  # fmt: skip
@@ -81,7 +81,7 @@ def _devices() -> None:
 def prepare() -> None:
     """What every process inside finds: memory file systems with a size, our files in /etc, a loopback that is up."""
     os.umask(0o022)
-    mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % TMP_BYTES)  # noqa: S108  the guest's
+    mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "mode=1777,size=%d" % wire.TMP_BYTES)  # noqa: S108  the guest's
     _devices()
     # Ours above the environment's; root alone can write there, for the name of a clone.
     os.makedirs("/run/sandlot/etc/work")

@@ -80,7 +80,8 @@ class Watch:
         self.storage = StorageWatch(limits.values)
         self.files = limits.get("files")
         self.at = 0.0
-        self.cost = 0.0  # seconds of a processor that the last look took: much more where it is emulated
+        # Seconds of a processor that the last look took: much more where it is emulated, which the launcher knows.
+        self.cost = limits.get("cost") / 1000
         self.told: dict[int, float] = {}
         self.systems: dict[int, tuple[int, int]] = {}
         self.nameless = 0  # bytes in memory files without a name, as last measured

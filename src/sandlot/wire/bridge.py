@@ -74,6 +74,9 @@ ASK_JOB = 202  #     name, words...; from here on the connection belongs to the 
 ASK_START = 203  #   name, value...: START; RESULT name, value... | FAILED
 ASKED = frozenset((ASK_PORT, ASK_LISTEN, ASK_JOB, ASK_START))
 
+TMP_BYTES = 1 << 30
+"""What a template has."""
+
 _OFFSET = struct.Struct(">Q")
 _CREDIT = struct.Struct(">I")
 
@@ -162,7 +165,7 @@ WORKSPACE = b"workspace"  # id
 IDLE = b"idle"  #      seconds without activity after which the agent ends; 0: never
 LIMITS = b"limits"  #  as guest/watch.py reads them
 PYTHON = b"python"  #  the interpreter that runs the agent; absent: our own
-TMP = b"tmp"  #        bytes of /tmp and of /dev/shm, each; absent: as the template has it
+TMP = b"tmp"  #        bytes of /tmp and of /dev/shm, each; absent: TMP_BYTES
 PROCESSES = b"processes"  #  most processes and threads that the guest's kernel allows
 FILES = b"files"  #    most open files of a process that the guest's kernel allows
 BUILDING = b"building"  #  a setup is to change the root file system (guest/building.py)

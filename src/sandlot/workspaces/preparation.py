@@ -152,12 +152,17 @@ def prepare(
     steps: list[Step] = []
 
     @contextmanager
-    def step(what: str, detail: str = "") -> Iterator[None]:
+    def step(what: str) -> Iterator[list[str]]:
+        """What is put into the list is told of the step."""
         progress(what, 0, 0)
         start = time.monotonic()
-        yield
-        steps.append(Step(what, round((time.monotonic() - start) * 1000), detail))
+        details: list[str] = []
+        yield details
+        steps.append(Step(what, round((time.monotonic() - start) * 1000), ", ".join(details)))
 
+    if chosen == RuntimeChoice.QEMU:
+        with step("kernel") as details:
+            details += _renewed_kernel(context)
     if name != HOST:
         with step("build"):
             _ensure(context, name, progress, output)
@@ -177,6 +182,15 @@ def prepare(
             lifecycle.delete(context, record.id)
             reaper.empty_trash(context)
     return Prepared(record, before, tuple(steps))
+
+
+def _renewed_kernel(context: Context) -> list[str]:
+    """Which one guests have from now on."""
+    from sandlot.runtimes.qemu import kernel
+    from sandlot.runtimes.qemu.places import Places
+
+    found, trouble = kernel.renew(Places.of(context.paths))
+    return [found.release, *([f"no newer one: {trouble}"] if trouble else [])]
 
 
 def _before(context: Context, name: str, runtime: str) -> Readiness:

@@ -50,6 +50,43 @@ def test_without_a_way_to_a_kernel_the_tool_or_the_package_is_named(
     assert not os.listdir(places.kernels)
 
 
+def installed(folder: Path, release: str) -> tuple[Path, Path]:
+    """A kernel as a distribution's package leaves it: (image, modules)."""
+    modules = folder / "modules" / release
+    module(modules / "kernel", "virtio")
+    (folder / f"vmlinuz-{release}").write_text(release)
+    return folder / f"vmlinuz-{release}", modules
+
+
+def test_prepare_renews_the_kernel_when_there_is_a_newer_one(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (installed(tmp_path, f"6.1.0-{number}-cloud-amd64") for number in (9, 10))
+    monkeypatch.setattr(kernel, "_installed", lambda: old)
+    assert kernel.renew(places)[0].release == "6.1.0-9-cloud-amd64"
+    monkeypatch.setattr(kernel, "_installed", lambda: new)
+    assert kernel.get(places).release == "6.1.0-9-cloud-amd64"  # no start waits for another
+    found, trouble = kernel.renew(places)
+    assert (found.image.read_text(), trouble) == ("6.1.0-10-cloud-amd64", "")
+    assert os.listdir(places.kernels) == [found.release]
+    monkeypatch.setattr(kernel, "_installed", lambda: old)
+    assert kernel.renew(places)[0].release == found.release
+    monkeypatch.setattr(kernel, "_installed", lambda: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found, trouble = kernel.renew(places)
+    assert found.release == "6.1.0-10-cloud-amd64"
+    assert "apt-cache is not there" in trouble
+
+
+def test_releases_are_ordered_by_their_numbers(places: Places) -> None:
+    for release in ("6.1.0-9-cloud-amd64", "6.1.0-10-cloud-amd64", "5.10.0-50-cloud-amd64"):
+        (places.kernels / release).mkdir()
+        (places.kernels / release / "order").touch()
+    found = kernel.cached(places)
+    assert found is not None
+    assert found.release == "6.1.0-10-cloud-amd64"
+
+
 @pytest.mark.skipif(not shutil.which("cpio"), reason="there is no cpio to read an archive with")
 def test_the_archive_holds_the_agent_and_is_the_same_for_the_same_content(places: Places) -> None:
     folder = places.kernels / "6.1.0"

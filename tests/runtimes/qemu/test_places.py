@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_only_one_builds_and_the_others_find_what_it_built(places: Places) -> No
         thread.join(30)
     assert len(built) == 1
     assert not list(places.root.glob(".building-*"))
+
+
+def test_a_folder_that_was_taken_for_left_before_it_was_locked_is_made_anew(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    found = []
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        found.append(leftovers(places, remove=True))
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with building(places) as folder:
+        assert found == [1]
+        assert (folder / "lock").exists()
+        assert leftovers(places) == 0
 
 
 def test_who_waits_too_long_is_told(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from sandlot import process
 from sandlot.errors import IsolationUnavailable
 from sandlot.runtimes.qemu.places import Places, building, only_one
 
-__all__ = ["BUSYBOX_PACKAGE", "Kernel", "cached", "fetch_package", "get"]
+__all__ = ["BUSYBOX_PACKAGE", "Kernel", "cached", "fetch_package", "get", "renew"]
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "squashfs", "overlay", "ext4", "tun", "fuse")
 """What a guest needs, built in or as a module."""
@@ -61,10 +61,41 @@ def get(places: Places) -> Kernel:
 def cached(places: Places) -> Kernel | None:
     """The newest kernel that is there."""
     try:
-        releases = sorted(name for name in os.listdir(places.kernels) if (places.kernels / name / "order").is_file())
+        releases = [name for name in os.listdir(places.kernels) if (places.kernels / name / "order").is_file()]
     except OSError:
         return None
-    return Kernel(releases[-1], places.kernels / releases[-1]) if releases else None
+    newest = max(releases, key=_age, default=None)
+    return None if newest is None else Kernel(newest, places.kernels / newest)
+
+
+def renew(places: Places) -> tuple[Kernel, str]:
+    """The guests' kernel, a newer one if this machine has it or its package lists name it; and why there is none.
+
+    Older ones go: a guest that runs needs their files no more. Raises IsolationUnavailable, StateUnwritable.
+    """
+    kept = get(places)
+    with only_one(places.lock("kernel"), "the guests' kernel"):
+        try:
+            if _age(_known()) <= _age(kept.release):
+                return kept, ""
+            found = _unpack(places)
+        except IsolationUnavailable as error:  # offline, say; the one that is there is as good as it was
+            return kept, error.message
+        for name in os.listdir(places.kernels):
+            if _age(name) < _age(found.release):
+                shutil.rmtree(places.kernels / name, ignore_errors=True)
+    return found, ""
+
+
+def _age(release: str) -> tuple[int, ...]:
+    """What releases are ordered by: 6.1.0-9 comes before 6.1.0-10."""
+    return tuple(map(int, re.findall(r"\d+", release)))
+
+
+def _known() -> str:
+    """The newest release that could be unpacked. Raises IsolationUnavailable."""
+    found = _installed()
+    return found[1].name if found is not None else _newest().removeprefix("linux-image-")
 
 
 def _unpack(places: Places) -> Kernel:
@@ -95,7 +126,7 @@ def _unpack(places: Places) -> Kernel:
 
 def _installed() -> tuple[Path, Path] | None:
     """A cloud kernel of this machine's own that this user can read; others lack what a guest needs, or are huge."""
-    for image in sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"), reverse=True):
+    for image in sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"), key=lambda each: _age(each.name), reverse=True):
         modules = Path("/lib/modules", image.name.removeprefix("vmlinuz-"))
         if os.access(image, os.R_OK) and (modules / "kernel").is_dir():
             return image, modules
@@ -103,7 +134,7 @@ def _installed() -> tuple[Path, Path] | None:
 
 
 def _in_root(root: Path) -> tuple[Path, Path] | None:
-    for image in sorted(root.glob("boot/vmlinuz-*"), reverse=True):
+    for image in sorted(root.glob("boot/vmlinuz-*"), key=lambda each: _age(each.name), reverse=True):
         for base in ("lib/modules", "usr/lib/modules"):
             modules = root / base / image.name.removeprefix("vmlinuz-")
             if (modules / "kernel").is_dir():

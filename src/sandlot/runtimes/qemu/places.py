@@ -111,18 +111,27 @@ def building(places: Places) -> Iterator[Path]:
     import shutil
 
     leftovers(places, remove=True)
-    folder = places.root / f".building-{os.urandom(6).hex()}"
     try:
-        folder.mkdir(mode=0o700)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        folder, lock = _own_folder(places.root)
     except OSError as error:
         raise StateUnwritable(f"cannot build in {places.root}: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _own_folder(root: Path) -> tuple[Path, int]:
+    """A new folder, and a descriptor of the lock in it, which is held. Raises OSError."""
+    while True:
+        folder = root / f".building-{os.urandom(6).hex()}"
+        folder.mkdir(mode=0o700)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return folder, lock
+        os.close(lock)  # somebody found it before it was locked, and took it for one of a killed builder
 
 
 def leftovers(places: Places, *, remove: bool = False) -> int:

@@ -36,6 +36,9 @@ PARTING_S = 60.0
 whoever stops it wants it gone."""
 START_S = 60.0
 """How long an agent may take to answer its first ping."""
+LOOK_MS = 15
+"""What a look at limits is taken to cost where the processor is emulated, before there was one: the first command need
+not wait for it."""
 AGENT_FILES = 4096
 """Open files of the agent, which has more of them than a command that is limited to few."""
 AGENT_PROCESSES = 64
@@ -137,16 +140,18 @@ class QemuRuntime:
         from sandlot.runtimes.guest_storage import GuestStorage, is_standing
         from sandlot.runtimes.qemu import asking
 
-        if own or not is_standing(request):
+        standing = not own and is_standing(request)
+        if not standing:
             with GuestStorage(asking.job(request.socket, b"storage")) as storage:
                 storage.install(request, own=own)
         if request.trust is not None:
             from sandlot.runtimes.qemu import certificates
 
             certificates.send(request.socket, request.trust)
-        asking.start(request.socket, _start_values(request))
+        cost = 0 if self._prober.accelerator == "kvm" else LOOK_MS
+        asking.start(request.socket, _start_values(request, new=int(standing), cost=cost))
         with Channel(request.socket) as channel:
-            channel.send(messages.PING)
+            channel.send(messages.STATUS)  # not PING, for which it would look at all processes
             if channel.receive(START_S) is None:
                 raise StartFailed("the guest ended while its agent started")
 
@@ -242,7 +247,8 @@ def _quarter() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
 
 
-def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
+def _start_values(request: LaunchRequest, **about: int) -> dict[bytes, bytes]:
+    """START; ``about``: what the agent is told besides limits, see its main."""
     from sandlot.runtimes import disks
     from sandlot.runtimes.qemu.commandline import GUEST_MACHINE
 
@@ -250,10 +256,11 @@ def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
     most = limits.tmp if limits.memory is None else max(1 << 20, min(limits.tmp, limits.memory // 2))
     values = {
         wire.IDLE: b"%d" % (request.idle_timeout_s or 0),
-        wire.LIMITS: _told(limits).encode(),
-        wire.TMP: b"%d" % most,
+        wire.LIMITS: _told(limits, **about).encode(),
         wire.ROOM: b"%d" % disks.room(limits, request.cold_bytes),
     }
+    if most != wire.TMP_BYTES:
+        values[wire.TMP] = b"%d" % most
     if request.building is not None:
         from sandlot.runtimes import seccomp
 
@@ -266,7 +273,7 @@ def _start_values(request: LaunchRequest) -> dict[bytes, bytes]:
     return values
 
 
-def _told(limits: Limits) -> str:
+def _told(limits: Limits, **about: int) -> str:
     """The limits that the agent's watcher holds, as watch.py reads them; its disk and its kernel hold the others."""
     refused = 1 if limits.processes is not None else None
     room = _memory(limits) - KERNELS
@@ -275,6 +282,7 @@ def _told(limits: Limits) -> str:
         "processes": limits.processes,
         "refused": refused,
         "files": limits.open_files,
+        **about,
     }
     return ",".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
