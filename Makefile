@@ -90,7 +90,7 @@ chaos: $(STAMP) ## kill -9 at 200 random moments, 32 clients, 50 workspaces (min
 
 guests: $(STAMP) ## tests that boot virtual machines, attacks and kills among them (needs qemu-system-x86, squashfs-tools, e2fsprogs, cpio)
 	$(PYTEST) -n 0 -m "slow or not slow" tests/runtimes/qemu
-	SANDLOT_RUNTIME=qemu $(PYTEST) -n 0 tests/security tests/chaos/test_kill.py
+	SANDLOT_RUNTIME=qemu $(PYTEST) -n 0 -m "not slow" tests/security tests/chaos/test_kill.py
 
 guests-repeated: $(STAMP) ## conformance and smokes in guests 20 times, half of them beside four busy loops (an hour)
 	$(BIN)/python scripts/repeat_guests.py

@@ -36,7 +36,7 @@ SHOW = "greet; id; ls /; ls -a /opt /opt/hidden; cat /etc/passwd /etc/resolv.con
 SETUP = """
 id; ls /workspace; cat seed.txt > /opt/made; rm -r /opt/hidden; mkdir /opt/hidden; echo new > /opt/hidden/new
 ln /opt/made /opt/twin; ln -s /nowhere /opt/link; chown 33:33 /opt/made; echo changed >> /opt/tools/greet
-for file in /dev/vda /dev/vdb /dev/console; do cat < $file; echo x > $file; done
+for file in /dev/vda /dev/vdb /dev/vdc /dev/console; do cat < $file; echo x > $file; done
 for file in /run/sandlot/lib/x /proc/sys/kernel/core_pattern /dev/x; do
     (echo x > $file) 2>/dev/null && echo wrote $file
 done
@@ -96,6 +96,18 @@ def test_the_agent_brings_what_an_image_lacks(sandlot: Sandlot, image: str) -> N
         with workspace.shells.open() as shell:
             shell.write("echo shell is $0\n")
             assert "shell is /bin/sh" in shell.read(idle=0.5).text
+
+
+def test_an_image_with_no_shell_runs_what_it_has(sandlot: Sandlot, tmp_path: Path) -> None:
+    name = sandlot.environments.import_image(Image([runnable(("cat",))]).layout(tmp_path / "image"), name="bare:1").name
+    with sandlot.create(environment=name, runtime="qemu") as workspace:
+        workspace.files.write("a.txt", b"one\n")
+        assert workspace.exec(["cat", "a.txt"]).stdout.text == "one\n"
+        assert workspace.exec("cat a.txt").exit_status == 127
+        assert [change.path for change in workspace.diff().files] == ["a.txt"]
+        workspace.stop()
+        assert workspace.exec(["cat", "a.txt"]).stdout.text == "one\n"
+    assert sandlot.prepare(name, runtime="qemu").steps[-1].name == "delete"
 
 
 def test_a_setup_in_a_guest_makes_what_it_makes_anywhere(

@@ -115,7 +115,7 @@ def test_inside_there_is_no_device_no_network_and_no_privilege(runtime: QemuRunt
         guest = Guest(runtime, instance, request)
         script = (
             "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status | tr '\\n' ' '; echo;"
-            "cat /dev/vda /dev/vdb 2>/dev/null | head -c 1 | wc -c; ls /dev | grep -c -E 'port|mem|kmsg|ttyS';"
+            "cat /dev/vda /dev/vdb /dev/vdc 2>/dev/null | head -c 1 | wc -c; ls /dev | grep -c -E 'port|mem|kmsg|ttyS';"
             "ls /sys | wc -l; cut -d: -f1 /proc/net/dev | grep -c -v -E 'lo|\\|';"
             "unshare -U true 2>/dev/null && echo namespaces; ls /run/sandlot/bridge /run/sandlot/disk 2>/dev/null"
         )
