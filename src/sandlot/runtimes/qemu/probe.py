@@ -40,8 +40,8 @@ KNOWN_GAPS = (
     "processor side channels between guests and the host: they share its caches",
     "shares of a processor cannot be limited, only whole ones",
     "a guest's memory is fixed at its start: a limit above a quarter of the machine's (2 GiB at least) means that much",
-    "a limit of disk is up to 3 % more, and never below 64 MiB; one that is raised from less than 1 GiB, and a new limit "
-    "of inodes, hold from the next reset on",
+    "a limit of disk is up to 3 % more, and never below 64 MiB; one that is raised from less than 1 GiB, and a new "
+    "limit of inodes, hold from the next reset on",
     "a limit of inodes is one of the disk: files in /tmp and /dev/shm count as the guest's memory only",
     "a crash of the host, not of a guest, can damage the disks of guests that ran in the half minute before",
     "what was written in the last two seconds before a guest was killed (not stopped) may be lost; sync keeps it",
